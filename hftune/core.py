@@ -1,0 +1,267 @@
+"""The nouns that cross floors: dataclasses with no behaviour beyond small properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+    from hftune.recipe.schema import Recipe
+
+RepoKind = Literal["model", "dataset"]
+ProblemName = Literal["single_label", "multi_label"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoRef:
+    """A repository or a local folder. `commit` is 40 hex digits, known after a pull or a push."""
+
+    kind: RepoKind = "model"
+    repo_id: str | None = None
+    revision: str | None = None
+    commit: str | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What a model wants to see: size in pixels, mean and std per channel for values in 0..1."""
+
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_fraction: float
+    crop_mode: str = "center"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpace:
+    """The classes in training order. `counts` are training examples per class."""
+
+    names: tuple[str, ...]
+    multi: bool = False
+    counts: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of classes."""
+        return len(self.names)
+
+    @property
+    def index(self) -> dict[str, int]:
+        """The position of each name."""
+        return {name: position for position, name in enumerate(self.names)}
+
+
+class Rows(Protocol):
+    """A map-style data set of decoded images and encoded targets."""
+
+    def __len__(self) -> int:
+        """The number of examples."""
+
+    def image(self, row: int) -> Image:
+        """Decode one image: upright, mode RGB, L or whatever the input spec's channels need."""
+
+    def key(self, row: int) -> str:
+        """Name one example for a message: a path, or repository and row."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """int64 [N] class positions, or float32 [N, K] zeros and ones with several labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One part of the data. `digest` changes when an example, its order or a target does."""
+
+    name: str
+    rows: Rows
+    labels: LabelSpace
+    digest: str
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """Where data came from, for the card: all None or empty for plain local files."""
+
+    repo_id: str | None = None
+    commit: str | None = None
+    config: str | None = None
+    license: str | None = None
+    path: str | None = None
+    split_rule: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """All parts of one data set under one label space. `test` may be absent."""
+
+    train: Split
+    val: Split
+    test: Split | None
+    labels: LabelSpace
+    facts: DataFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Examples that go through the model together.
+
+    `inputs` float [B, C, H, W]; `targets` int64 [B] or float [B, K]; `rows` int64 [B], positions in
+    the split; `weights` float [B] or None.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    rows: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMap:
+    """Where each parameter and buffer lives, by its dotted name in the module.
+
+    `depth` rises from 0 at the input to `num_depths - 1` at the head; `stage` is the coarse group,
+    0 at the stem; `role` is one of head, norm, bias, embed, body. `head` names the classifier
+    modules (several for distilled models).
+    """
+
+    depth: Mapping[str, int]
+    stage: Mapping[str, int]
+    role: Mapping[str, str]
+    num_depths: int
+    num_stages: int
+    head: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsReport:
+    """What became of every tensor when weights were loaded: names by fate."""
+
+    matched: tuple[str, ...] = ()
+    reset: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseFacts:
+    """The pretrained model that a run starts from; what timm strips on save is kept here."""
+
+    architecture: str
+    repo_id: str | None = None
+    hub_id: str | None = None
+    commit: str | None = None
+    license: str | None = None
+    pretrained: bool = True
+    pretrained_cfg: Mapping[str, object] = field(default_factory=dict)
+    model_args: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A module ready to train (on the CPU, fp32), with what it wants to see and how it is built."""
+
+    module: nn.Module
+    input_spec: InputSpec
+    layers: LayerMap
+    weights: WeightsReport
+    base: BaseFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Steps `start` to `stop` (exclusive), in which exactly `trainable` parameters move."""
+
+    start: int
+    stop: int
+    trainable: frozenset[str]
+    label: str
+    frozen_prefix: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """Every number of a run, settled before the first batch. Intervals are in steps.
+
+    `save_seconds` is the time between timed checkpoints. `digest` leaves out the machine.
+    """
+
+    recipe: Recipe
+    total_steps: int
+    steps_per_epoch: int
+    batch_size: int
+    micro_batch_size: int
+    accumulation: int
+    world_size: int
+    precision: Precision
+    phases: tuple[Phase, ...]
+    log_every: int
+    eval_every: int
+    save_seconds: float | None
+    save_every: int | None
+    seed: int
+    digest: str
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run is; written as JSON with every checkpoint. `seconds` is time spent training."""
+
+    step: int = 0
+    phase: int = 0
+    samples: int = 0
+    skipped_steps: int = 0
+    best_value: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+    seconds: float = 0.0
+    owes_evaluation: bool = False
+    ended_early: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """Metrics over one split. `per_class` maps a class name to its metrics and count.
+
+    `confusion` [K][K] counts examples by (true, predicted) class; empty with several labels.
+    """
+
+    split: str
+    step: int
+    loss: float
+    values: Mapping[str, float]
+    per_class: Mapping[str, Mapping[str, float]]
+    num_examples: int
+    confusion: Sequence[Sequence[int]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """The folder that is published, and the files in it. `digest` covers every byte of them."""
+
+    folder: Path
+    weights: Path
+    config: Path
+    card: Path
+    recipe: Path
+    results: Path
+    digest: str

@@ -1,0 +1,151 @@
+"""Files and folders that are whole or absent: atomic writes, folder commits, digests, locks."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hftune.errors import DiskError
+
+_CHUNK = 1 << 20
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step; a reader sees the old or the new file, never less.
+
+    Writes beside the target, flushes file and folder, renames. Raises DiskError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with disk_errors(path):
+        try:
+            with aside.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        _flush_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by UTF-8 `text` in one step."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON in one step."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def committed_folder(final: Path) -> Iterator[Path]:
+    """Give a hidden folder to fill; on a clean exit flush it and rename it to `final`.
+
+    On an exception the hidden folder is removed and `final` is as it was. An existing `final` is
+    replaced. Raises DiskError.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    with disk_errors(final):
+        aside.mkdir()
+        try:
+            yield aside
+            flush_tree(aside)
+            _swap(aside, final)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        _flush_folder(final.parent)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush every file and folder below `folder` to the disk."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with (Path(root) / name).open("rb") as stream:
+                os.fsync(stream.fileno())
+        _flush_folder(Path(root))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what an interrupted write left in `folder`; call only while nobody else writes."""
+    for path in folder.glob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def digest_file(path: Path) -> str:
+    """Give the sha256 of a file as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Give the sha256 of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path` (made if absent) against other processes and threads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that cannot be written into one DiskError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskError(
+                "no space left on the disk",
+                where=str(path),
+                remedy="free some space and run the same command again; what was complete is kept",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DiskError(
+                "this place cannot be written",
+                found=os.strerror(error.errno),
+                where=str(path),
+                remedy="choose another folder or change its permissions",
+            ) from error
+        raise
+
+
+def _swap(aside: Path, final: Path) -> None:
+    """Rename `aside` to `final`; a folder that stood there is moved away first, then removed."""
+    if not final.exists():
+        aside.rename(final)
+        return
+    old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    final.rename(old)
+    aside.rename(final)
+    shutil.rmtree(old)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

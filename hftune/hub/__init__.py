@@ -1,0 +1,1 @@
+"""Taking repositories from the Hub and giving them back; never imports torch."""

@@ -1,0 +1,1 @@
+"""Backbones, their heads, weights in and out, and the map of their layers."""

@@ -1,0 +1,251 @@
+"""Recipe and its parts: what a user may ask for, as frozen dataclasses with ranges.
+
+Durations and spans stay text here ('5%', '3 epochs', '10 min') and become numbers in the plan.
+Every field's comment is its help in the JSON schema.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
+
+from hftune.errors import UnitError
+from hftune.units import parse_duration, parse_span
+
+
+def is_span(text: str) -> bool:
+    """Say whether `text` is a share of the run, steps or epochs."""
+    try:
+        parse_span(text)
+    except UnitError:
+        return False
+    return True
+
+
+def is_length(text: str) -> bool:
+    """Say whether `text` is a number of steps or epochs above zero."""
+    return is_span(text) and parse_span(text).unit != "percent" and parse_span(text).value > 0
+
+
+def is_duration(text: str) -> bool:
+    """Say whether `text` is a wall-clock duration."""
+    try:
+        parse_duration(text)
+    except UnitError:
+        return False
+    return True
+
+
+def is_interval(text: str) -> bool:
+    """Say whether `text` is a wall-clock duration or a number of steps or epochs above zero."""
+    return is_duration(text) or is_length(text)
+
+
+def is_fraction_or_count(value: str) -> bool:
+    """Say whether `value` is a percentage between 0% and 100%."""
+    return is_span(value) and parse_span(value).unit == "percent"
+
+
+SpanText = Annotated[str, Predicate(is_span)]
+LengthText = Annotated[str, Predicate(is_length)]
+DurationText = Annotated[str, Predicate(is_duration)]
+IntervalText = Annotated[str, Predicate(is_interval)]
+ShareText = Annotated[str, Predicate(is_fraction_or_count)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A function by name, or by 'module:function' or './file.py:function', with its options.
+
+    In a recipe: `adamw`, or `{name: adamw, betas: [0.9, 0.999]}`.
+    """
+
+    name: Annotated[str, MinLen(1)]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """Which backbone, from where, and what is changed in it."""
+
+    # Hub repository ("timm/resnet50.a1_in1k", "org/name@revision") or a local folder ("./folder").
+    repo: str | None = None
+    # Commit, tag or branch of `repo`; also possible as "@revision" in `repo`.
+    revision: str | None = None
+    # timm architecture name; needed only where `repo` is not given.
+    architecture: str | None = None
+    # Local .safetensors (or, with allow_pickle, .pth) file to load in place of the repository's.
+    weights: str | None = None
+    # Prefix to strip from the keys of the weight file, for instance "backbone.".
+    strip_prefix: str | None = None
+    # Read pickled weights (tensors only); never from the Hub.
+    allow_pickle: bool = False
+    # false: same architecture, random start.
+    pretrained: bool = True
+    # How a new head starts: normal (sd 0.02), zero, or timm's own.
+    head_init: Literal["normal", "zero", "timm"] = "normal"
+    # Height and width in pixels, or one number for both; null: the model's own.
+    image_size: Annotated[int, Ge(8)] | tuple[int, int] | None = None
+    # Share of the resized image that the central crop keeps; null: the model's own.
+    crop_fraction: Annotated[float, Gt(0), Le(1)] | None = None
+    # Input channels; null: the model's own.
+    channels: Annotated[int, Ge(1)] | None = None
+    # Dropout before the head.
+    drop_rate: Annotated[float, Ge(0), Lt(1)] = 0.0
+    # Stochastic depth.
+    drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0
+    # Further constructor arguments of the timm architecture.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Where the images and labels come from, how they are split and augmented."""
+
+    # hub_dataset, image_folder or table, with options.
+    source: Component
+    # Share of the training split kept for validation where the source has no validation split.
+    val: ShareText = "10%"
+    # Share kept for testing where the source has no test split; 0% for none.
+    test: ShareText = "0%"
+    # Columns whose combinations every split holds in equal shares, besides the label.
+    stratify: tuple[str, ...] = ()
+    # Seed of the splits, separate from the training seed.
+    split_seed: Annotated[int, Ge(0)] = 0
+    # Augmentations in order, each by name.
+    augment: tuple[Component, ...] = ()
+    # An image that cannot be read: stop the run, or skip it with a count.
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    # Loader processes per training process; null: chosen from the machine.
+    workers: Annotated[int, Ge(0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimRecipe:
+    """The optimizer, its rates, the schedule, clipping and averaging."""
+
+    # Peak learning rate for the global batch.
+    lr: Annotated[float, Gt(0)] = 1e-3
+    # Decoupled where the optimizer decouples it; never on norms and biases.
+    weight_decay: Annotated[float, Ge(0)] = 0.05
+    # Factor per depth from the head down (1 or null: none).
+    layer_decay: Annotated[float, Gt(0), Le(1)] | None = None
+    # Rates by selector: a number is absolute, "3x" a multiple of lr.
+    rates: Mapping[str, float | str] = field(default_factory=dict)
+    # Optimizer.
+    method: Component = Component(name="adamw")
+    # Shape of the rate over the run, with `warmup` for any of them.
+    schedule: Component = Component(name="cosine", options={"warmup": "5%"})
+    # Largest norm of the whole gradient; null: no clipping.
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    # Decay per step of the averaged weights; null: no averaging.
+    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeRecipe:
+    """What frozen layers do."""
+
+    # Batch norm of frozen layers: train (statistics move), statistics (fixed), all (all fixed).
+    batch_norm: Literal["train", "statistics", "all"] = "statistics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfreezeStep:
+    """From `at` on, exactly the selected parameters train."""
+
+    # Share of the run, steps or epochs.
+    at: SpanText = "0%"
+    # Selectors: head, stage.-1, layer.3, norm, name:PATTERN, all.
+    train: Annotated[tuple[str, ...], MinLen(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecipe:
+    """How long, in which batches and in which precision."""
+
+    # Epochs or steps.
+    length: LengthText = "10 epochs"
+    # Images per optimizer step, over all processes.
+    batch_size: Annotated[int, Ge(1)] = 32
+    # Images per forward pass and process; null: batch_size / processes.
+    micro_batch_size: Annotated[int, Ge(1)] | None = None
+    # auto takes the best that the device does well.
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    # Memory layout that convolutions like best.
+    channels_last: bool = True
+    # Seed of order, augmentation, dropout and the new head.
+    seed: Annotated[int, Ge(0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecipe:
+    """When and by what the model is judged."""
+
+    # Steps, epochs or a share of the run between evaluations.
+    every: SpanText = "1 epoch"
+    # Metric that picks the best weights; null: the problem's own.
+    best: str | None = None
+    # Metrics to compute; empty: the problem's own.
+    metrics: tuple[str, ...] = ()
+    # Images per forward pass and process; null: as in training.
+    batch_size: Annotated[int, Ge(1)] | None = None
+    # End early after this many evaluations without a gain; null: never.
+    patience: Annotated[int, Ge(1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveRecipe:
+    """Checkpoints to resume from."""
+
+    # Wall-clock duration, steps or epochs.
+    every: IntervalText = "10 min"
+    # How many to keep.
+    keep: Annotated[int, Ge(1)] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackRecipe:
+    """Where numbers go while training; metrics.jsonl is always written."""
+
+    # Steps or epochs between lines.
+    every: LengthText = "10 steps"
+    # tensorboard, trackio, wandb, mlflow ...: any tracker that Accelerate knows.
+    trackers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubRecipe:
+    """Where the result is published."""
+
+    # Repository; null: not pushed by `train`.
+    push_to: str | None = None
+    # Only for a repository that this push creates.
+    private: bool = True
+    # Branch to push to.
+    revision: str = "main"
+    # Licence of the result; null: carried from the base.
+    license: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides the result of a run."""
+
+    # The run's name; also its folder under runs/.
+    run: Annotated[str, MinLen(1)]
+    model: ModelRecipe
+    data: DataRecipe
+    # single_label or multi_label.
+    problem: Literal["single_label", "multi_label"] = "single_label"
+    # null: the problem's own.
+    loss: Component | None = None
+    optim: OptimRecipe = OptimRecipe()
+    freeze: FreezeRecipe = FreezeRecipe()
+    unfreeze: tuple[UnfreezeStep, ...] = (UnfreezeStep(at="0%", train=("all",)),)
+    train: TrainRecipe = TrainRecipe()
+    eval: EvalRecipe = EvalRecipe()
+    save: SaveRecipe = SaveRecipe()
+    track: TrackRecipe = TrackRecipe()
+    hub: HubRecipe = HubRecipe()

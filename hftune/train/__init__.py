@@ -1,0 +1,1 @@
+"""The plan, the loop and what happens inside a step."""
