@@ -1,0 +1,71 @@
+"""What a model card is written from: plain facts, gathered by whoever publishes a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hftune.core import (
+    BaseFacts,
+    DataFacts,
+    EvalResult,
+    InputSpec,
+    LabelSpace,
+    ProblemName,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidgetSample:
+    """An example image in the repository and what the model says about it.
+
+    `path` is relative to the repository's root; `scores` maps label to probability, highest first.
+    """
+
+    path: str
+    title: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LicenseFacts:
+    """The licence of the result: a Hub identifier, or `other` with a name and a link.
+
+    `id` is carried from the base or set by the user; None means nobody stated one.
+    """
+
+    id: str | None
+    name: str | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """Everything the card says. Mappings are shown in their own order.
+
+    `repo_id` is None while no target is known: the examples then name the folder. `counts` maps a
+    split's name to its number of images. `results` holds one evaluation per split, of the weights
+    that are published. `intervals` maps (split, metric) to a 95% interval; where a metric is a
+    share of right answers and none is given, the Wilson score interval is used. `training` maps a
+    short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
+    version. `confusion_picture` is a path in the repository. `leaks` says what a check for images
+    in several splits found; None if none was made.
+    """
+
+    run: str
+    repo_id: str | None
+    problem: ProblemName
+    labels: LabelSpace
+    input_spec: InputSpec
+    base: BaseFacts
+    data: DataFacts
+    license: LicenseFacts
+    counts: Mapping[str, int]
+    results: tuple[EvalResult, ...]
+    training: Mapping[str, str]
+    versions: Mapping[str, str]
+    label_descriptions: Mapping[str, str] = field(default_factory=dict)
+    intervals: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    samples: tuple[WidgetSample, ...] = ()
+    confusion_picture: str | None = None
+    leaks: str | None = None
+    limits: tuple[str, ...] = ()
+    summary: str | None = None
