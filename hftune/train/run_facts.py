@@ -1,0 +1,244 @@
+"""What a finished run leaves for those who publish, plot, describe or use it: three JSON files.
+
+`model.json`, `data.json` and `results.json` lie in the run folder beside `recipe.yaml`. Each is one
+dataclass below, written with `to_json` and read back here. No torch, no Accelerate.
+
+    model.json    ModelRecord    how to build the module again, and what it wants to see
+    data.json     DataRecord     where the images came from, and what each split held
+    results.json  ResultsRecord  the evaluations of the best weights, and the run in numbers
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hftune.core import BaseFacts, DataFacts, EvalResult, InputSpec, LabelSpace, ProblemName
+from hftune.errors import RunFolderError
+
+T = TypeVar("T")
+
+MODEL_FILE = "model.json"
+DATA_FILE = "data.json"
+RESULTS_FILE = "results.json"
+BEST_WEIGHTS = "best/model.safetensors"
+BEST_STATE = "best/state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """How to build the trained module again.
+
+    `architecture` is timm's name without a weight tag; `model_args` are the constructor options
+    that the weights depend on; `label_names` are in training order. `pretrained_cfg` is the
+    module's own at the end of training. `weights_report` counts what matched and lists the names
+    that were reset, missing or left over when the base was loaded.
+    """
+
+    architecture: str
+    model_args: Mapping[str, Any]
+    label_names: tuple[str, ...]
+    problem: ProblemName
+    input_spec: InputSpec
+    base: BaseFacts
+    pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
+    weights_report: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """One split: its number of examples, its digest, and its examples per class name."""
+
+    count: int
+    digest: str
+    per_class: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """Where the data came from, and its splits by name (train, val, perhaps test)."""
+
+    facts: DataFacts
+    splits: Mapping[str, SplitRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseRecord:
+    """One phase as it ran: steps `start` to `stop` (exclusive) and how many parameters moved."""
+
+    label: str
+    start: int
+    stop: int
+    num_trainable: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsRecord:
+    """What came out. `evaluations` hold one result per split (val, test) of the best weights.
+
+    `best_metric` is what picked them, `best_value` its value on the validation split at
+    `best_step`. `steps` and `epochs` were trained in `seconds`; `images_per_second` is their rate.
+    """
+
+    evaluations: tuple[EvalResult, ...]
+    best_step: int
+    best_metric: str
+    best_value: float | None
+    steps: int
+    epochs: float
+    seconds: float
+    images_per_second: float
+    num_parameters: int
+    phases: tuple[PhaseRecord, ...] = ()
+    ended_early: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+    def of(self, split: str) -> EvalResult | None:
+        """Give the evaluation of `split`, if there was one."""
+        return next((result for result in self.evaluations if result.split == split), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """A finished run, read. `environment` is environment.json as it stands, or {}."""
+
+    folder: Path
+    name: str
+    model: ModelRecord
+    data: DataRecord
+    results: ResultsRecord
+    weights: Path
+    environment: Mapping[str, Any]
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes with their training counts."""
+        names = self.model.label_names
+        train = self.data.splits.get("train")
+        counts = tuple(train.per_class.get(name, 0) for name in names) if train else ()
+        return LabelSpace(names=names, multi=self.model.problem == "multi_label", counts=counts)
+
+
+def read_run(run: Path) -> RunFacts:
+    """Read a finished run's folder. Raises RunFolderError when a part is missing or damaged."""
+    if not run.is_dir():
+        raise RunFolderError(
+            "no such run folder", where=str(run), remedy="train first: hftune train RECIPE"
+        )
+    weights = run / BEST_WEIGHTS
+    if not weights.is_file():
+        raise _unfinished(run, BEST_WEIGHTS)
+    environment = run / "environment.json"
+    return RunFacts(
+        folder=run,
+        name=run.resolve().name,
+        model=read_model_record(run),
+        data=read_data_record(run),
+        results=read_results_record(run),
+        weights=weights,
+        environment=_read_mapping(environment) if environment.is_file() else {},
+    )
+
+
+def read_model_record(run: Path) -> ModelRecord:
+    """Read `model.json`. Raises RunFolderError."""
+    path = _need(run, MODEL_FILE)
+    raw = _read_mapping(path)
+    raw["label_names"] = tuple(str(name) for name in raw.get("label_names", ()))
+    spec = dict(_part(raw, "input_spec", path))
+    spec["mean"], spec["std"] = tuple(spec.get("mean", ())), tuple(spec.get("std", ()))
+    raw["input_spec"] = _build(InputSpec, spec, f"{path}: input_spec")
+    raw["base"] = _build(BaseFacts, _part(raw, "base", path), f"{path}: base")
+    return _build(ModelRecord, raw, str(path))
+
+
+def read_data_record(run: Path) -> DataRecord:
+    """Read `data.json`. Raises RunFolderError."""
+    path = _need(run, DATA_FILE)
+    raw = _read_mapping(path)
+    raw["facts"] = _build(DataFacts, _part(raw, "facts", path), f"{path}: facts")
+    splits = _part(raw, "splits", path)
+    raw["splits"] = {
+        name: _build(SplitRecord, split, f"{path}: splits.{name}") for name, split in splits.items()
+    }
+    return _build(DataRecord, raw, str(path))
+
+
+def read_results_record(run: Path) -> ResultsRecord:
+    """Read `results.json`. Raises RunFolderError."""
+    path = _need(run, RESULTS_FILE)
+    raw = _read_mapping(path)
+    for key, cls in (("evaluations", EvalResult), ("phases", PhaseRecord)):
+        items = enumerate(raw.get(key, ()))
+        raw[key] = tuple(_build(cls, item, f"{path}: {key}[{i}]") for i, item in items)
+    return _build(ResultsRecord, raw, str(path))
+
+
+def _need(run: Path, name: str) -> Path:
+    path = run / name
+    if not path.is_file():
+        raise _unfinished(run, name)
+    return path
+
+
+def _unfinished(run: Path, name: str) -> RunFolderError:
+    return RunFolderError(
+        f"this run folder has no {name}",
+        where=str(run),
+        remedy="let the run finish: the same train command goes on where it stopped",
+    )
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunFolderError(
+            "a file of this run is not JSON", found=str(error), where=str(path)
+        ) from error
+    if not isinstance(value, dict):
+        raise RunFolderError(
+            "a file of this run holds no JSON object",
+            found=type(value).__name__,
+            where=str(path),
+        )
+    return value
+
+
+def _part(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    value = raw.get(key)
+    if not isinstance(value, Mapping):
+        raise RunFolderError(f"{path.name} has no object '{key}'", where=str(path))
+    return value
+
+
+def _build(cls: type[T], raw: Any, where: str) -> T:
+    """Make the dataclass `cls` from a mapping. Raises RunFolderError naming the odd keys."""
+    if not isinstance(raw, Mapping):
+        raise RunFolderError("expected a JSON object", found=type(raw).__name__, where=where)
+    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]  # T is a dataclass
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise RunFolderError(
+            "this file was written by another version of hftune",
+            found="unknown " + ", ".join(unknown),
+            where=where,
+        )
+    try:
+        return cls(**raw)
+    except TypeError as error:
+        raise RunFolderError(
+            "a file of this run is incomplete", found=str(error), where=where
+        ) from error
