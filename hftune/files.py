@@ -34,7 +34,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,7 +65,7 @@ def committed_folder(final: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _flush_folder(final.parent)
+        flush_folder(final.parent)
 
 
 def flush_tree(folder: Path) -> None:
@@ -74,7 +74,7 @@ def flush_tree(folder: Path) -> None:
         for name in names:
             with (Path(root) / name).open("rb") as stream:
                 os.fsync(stream.fileno())
-        _flush_folder(Path(root))
+        flush_folder(Path(root))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -143,7 +143,8 @@ def _swap(aside: Path, final: Path) -> None:
     shutil.rmtree(old)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's list of names, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

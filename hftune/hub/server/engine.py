@@ -1,0 +1,161 @@
+"""Start and stop a local Hub: in a thread of this process, or until a signal arrives."""
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hftune.errors import AbilityError, MissingPackageError, PortInUseError
+from hftune.hub.server.auth import Keyring, Token, open_keyring
+from hftune.hub.server.store import Store
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_GRACE_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningHub:
+    """A Hub that answers: its address, its folder, and the tokens of its first user."""
+
+    endpoint: str
+    root: Path
+    user: str
+    write_token: str = field(repr=False)
+    read_token: str = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables a client process needs before it imports the client library."""
+        here = "127.0.0.1,localhost"
+        beside = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+        no_proxy = f"{beside},{here}" if beside else here
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_TOKEN": self.write_token,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+        }
+
+
+@contextlib.contextmanager
+def running(
+    root: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    user: str = "local",
+    guests: Sequence[Token] = (),
+) -> Iterator[RunningHub]:
+    """Run a Hub over `root` in a thread while the context is open; port 0 takes a free one.
+
+    The tokens of `user` are made at the first start and kept in `root`; those of `guests` hold for
+    this run. Raises MissingPackageError, PortInUseError, and AbilityError if another process
+    serves the folder.
+    """
+    store = Store(root)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_listen(host, port))
+        stack.enter_context(store.served())
+        keyring = open_keyring(root, user=user, guests=guests)
+        stack.enter_context(_serving(_server(store, keyring), listener))
+        write, read = keyring.tokens[:2]
+        yield RunningHub(
+            endpoint=_endpoint(listener),
+            root=root,
+            user=write.user,
+            write_token=write.secret,
+            read_token=read.secret,
+        )
+
+
+def serve(
+    root: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    user: str = "local",
+    ready: Callable[[RunningHub], None],
+) -> None:
+    """Run a Hub over `root` until SIGINT or SIGTERM; call `ready` once it answers.
+
+    Side effect: holds the two signals meanwhile, so call it from the main thread.
+    """
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with running(root, host=host, port=port, user=user) as hub:
+            ready(hub)
+            stopped.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _server(store: Store, keyring: Keyring) -> "uvicorn.Server":
+    """Give the web server for the routes; access logs are off, as addresses hold signatures."""
+    try:
+        import uvicorn  # Optional dependencies: starlette, uvicorn.
+
+        from hftune.hub.server.app import build_app
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"the local Hub needs the package '{error.name}', which is not installed",
+            remedy="pip install 'hftune[hub-server]'",
+        ) from None
+    config = uvicorn.Config(
+        build_app(store, keyring),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+@contextlib.contextmanager
+def _serving(server: "uvicorn.Server", listener: socket.socket) -> Iterator[None]:
+    """Run the server in a thread; the socket listens already, so no client is ever refused."""
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="hftune-hub", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(
+                f"port {port} on {host} is in use",
+                remedy="stop the other program, or choose another port with --port (0: any free)",
+            ) from None
+        raise AbilityError(
+            f"cannot listen on {host}:{port}",
+            found=error.strerror,
+            remedy="choose another --host or --port",
+        ) from None
+
+
+def _endpoint(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
