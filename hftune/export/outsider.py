@@ -1,0 +1,66 @@
+"""Load a published model as somebody does who has timm or transformers, and no hftune.
+
+Run as a script in a fresh process, never imported: python -P outsider.py READER SOURCE PROBE OUT
+reads the probe's images, runs them through the reader's own transform and model, and writes the
+class names and logits to OUT as JSON. READER is timm (SOURCE "local-dir:FOLDER" or "hf-hub:ID") or
+transformers (SOURCE a folder or a repository id).
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import timm
+import timm.data
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+Answer = tuple[list[str], torch.Tensor]
+
+
+def read_images(probe: Path) -> list[Image.Image]:
+    """Give the images of a probe file, in their order."""
+    tensors = load_file(probe)
+    count = sum(name.startswith("image.") for name in tensors)
+    return [Image.fromarray(tensors[f"image.{i}"].numpy()) for i in range(count)]
+
+
+def ask_timm(source: str, images: list[Image.Image]) -> Answer:
+    """Give class names and logits [N, K] as timm reads the model."""
+    model = timm.create_model(source, pretrained=True).eval()
+    transform = timm.data.create_transform(
+        **timm.data.resolve_model_data_config(model), is_training=False
+    )
+    inputs = torch.stack([transform(image) for image in images])
+    return list(model.pretrained_cfg["label_names"]), model(inputs)
+
+
+def ask_transformers(source: str, images: list[Image.Image]) -> Answer:
+    """Give class names and logits [N, K] as transformers' image-classification pipeline does."""
+    from transformers import pipeline  # optional: only where this reader is asked
+
+    pipe = pipeline("image-classification", model=source, device="cpu")
+    names = pipe.model.config.id2label
+    assert pipe.image_processor is not None and names is not None
+    inputs = pipe.image_processor(images, return_tensors="pt")
+    return [names[i] for i in sorted(names)], pipe.model(**inputs).logits
+
+
+READERS: dict[str, Callable[[str, list[Image.Image]], Answer]] = {
+    "timm": ask_timm,
+    "transformers": ask_transformers,
+}
+
+
+def main(reader: str, source: str, probe: str, out: str) -> None:
+    """Ask one reader and write its answer."""
+    with torch.inference_mode():
+        names, logits = READERS[reader](source, read_images(Path(probe)))
+    answer = {"label_names": names, "logits": logits.float().tolist()}
+    Path(out).write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
