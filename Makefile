@@ -1,0 +1,50 @@
+# Two commands need nothing prepared: `make demo` and `make test`. Both make .venv themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test quick check clean
+
+help:
+	@echo "make demo    the whole job on real images against a Hub on this machine"
+	@echo "make test    the whole test suite"
+	@echo "make quick   the tests that take seconds, in place of minutes"
+	@echo "make check   lint, types, floors"
+	@echo "make clean   remove .venv, demo/ and caches"
+
+demo: $(VENV)/.demo
+	$(BIN)/hftune demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "hftune needs Python 3.11 or newer; found: $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+# The marks say which extra was installed, and are renewed when pyproject.toml changes.
+$(VENV)/.demo: $(VENV)/.python pyproject.toml
+	@echo "installing hftune with its demo extra; the first time this downloads several GB"
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml
+	@echo "installing hftune with its dev extra; the first time this downloads several GB"
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,136 @@
+"""The Typer application: verbs loaded on first use, errors as messages, exit codes.
+
+0 done; 1 a defect of ours; 2 the request is wrong; 3 the machine or the Hub is not able;
+75 stopped by a signal with a checkpoint kept.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from hftune.errors import HftuneError
+
+# verb -> (module, help). A module is imported when its verb is used, so help stays instant.
+VERBS = {
+    "train": ("hftune.cli.train", "Fine-tune a recipe, or go on where it stopped."),
+    "eval": ("hftune.cli.eval", "Judge a run or a repository on a split."),
+    "predict": ("hftune.cli.predict", "Label images with a run or a repository."),
+    "export": ("hftune.cli.export", "Build the folder that is published."),
+    "push": ("hftune.cli.push", "Publish a run's artifact as one commit."),
+    "pull": ("hftune.cli.pull", "Bring a repository here."),
+    "inspect": ("hftune.cli.inspect", "Show what a recipe, model, data set, run or repo holds."),
+    "recipe": ("hftune.cli.recipe", "Show, check, compare and copy recipes."),
+    "hub": ("hftune.cli.hub", "A small local Hub for demos, tests and offline machines."),
+    "demo": ("hftune.cli.demo", "The whole job on real images against a Hub on this machine."),
+}
+
+
+class LazyVerbs(TyperGroup):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the verbs in their order of use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb, or give a stand-in with its help line for the overview."""
+        if cmd_name not in VERBS:
+            return None
+        module_name, help_text = VERBS[cmd_name]
+        if ctx.resilient_parsing or _asks_for_overview():
+            return click.Command(cmd_name, help=help_text)
+        return _load(module_name, cmd_name, help_text)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name close verbs when there is no such verb."""
+        name = args[0] if args else ""
+        if name not in VERBS and not name.startswith("-"):
+            from difflib import get_close_matches  # only on a typing error
+
+            close = get_close_matches(name, VERBS, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"no such verb '{name}'{hint} Verbs: {', '.join(VERBS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="hftune",
+    cls=LazyVerbs,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def main(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks and debug lines."),
+) -> None:
+    """Fine-tune image classifiers: a backbone from the Hub, your classes, safetensors back."""
+    from hftune.log import configure  # the log is set up per process, after the flags are known
+
+    configure(rank=int(os.environ.get("RANK", "0")), debug=debug)
+    if version:
+        from hftune import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line; end the process with the exit code of what happened."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run one command and give its exit code; user errors become messages on stderr."""
+    debug = "--debug" in arguments
+    try:
+        result = app(arguments, prog_name="hftune", standalone_mode=False)
+    except HftuneError as error:
+        if debug:
+            raise
+        say(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def say(error: HftuneError) -> None:
+    """Print a user error once, from rank 0 when all ranks meet the same one."""
+    if os.environ.get("RANK", "0") == "0" or error.exit_code == 1:
+        word = "stopped" if error.exit_code == 75 else "error"
+        print(f"{word}: {error}", file=sys.stderr)
+
+
+def _asks_for_overview() -> bool:
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return not any(word in VERBS for word in words)
+
+
+def _load(module_name: str, name: str, help_text: str) -> click.Command:
+    module: Any = import_module(module_name)
+    if hasattr(module, "app"):
+        group: click.Command = typer.main.get_command(module.app)
+        group.help = group.help or help_text
+        return group
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name=name, help=help_text, **getattr(module, "SETTINGS", {}))(module.command)
+    command: click.Command = typer.main.get_command(single)
+    return command

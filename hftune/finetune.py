@@ -1,0 +1,128 @@
+"""The whole story: recipe in, artifact out, and pushed if the recipe says so."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
+from hftune.data.sources import open_splits
+from hftune.errors import Stopped
+from hftune.export.artifact import build_artifact
+from hftune.export.gate import verify_folder, verify_pushed
+from hftune.hub.pull import pull
+from hftune.hub.push import PushTarget, check_push, push
+from hftune.hub.ref import parse_ref
+from hftune.model.backbone import build_model
+from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
+from hftune.report.plots import plot_confusion, plot_learning_curves
+from hftune.train.loop import train
+from hftune.train.plan import make_plan
+from hftune.train.results import judge_best
+from hftune.train.run_facts import ResultsRecord
+from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
+from hftune.train.world import World, first_on_machine, join_world, wait_for_all
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that a run needs, checked, and nothing written yet."""
+
+    world: World
+    model: Model
+    splits: Splits
+    plan: RunPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a run gave. `pushed` is None unless the recipe names a repository.
+
+    `logit_gap` is the largest difference between the run's logits and those of the pushed
+    revision, pulled into an empty cache.
+    """
+
+    run: Path
+    results: ResultsRecord
+    artifact: Artifact | None
+    pushed: RepoRef | None
+    logit_gap: float | None
+
+
+def finetune(recipe: Recipe, *, output: Path | None = None) -> Finished:
+    """Train, or go on with, the run of `recipe`; judge, package and publish its best weights.
+
+    Called by every process that the launcher started; rank 0 writes and publishes. Raises Stopped
+    when a signal ended it, with a checkpoint kept.
+    """
+    run = output or Path("runs") / recipe.run
+    check_run_folder(run, recipe)
+    if recipe.hub.push_to is not None:
+        check_push(push_target(recipe.hub, recipe.hub.push_to))
+    prepared = prepare(recipe)
+    check_same_data(run, prepared.splits)
+    plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
+    if world.is_first:
+        write_run_facts(run, plan, model, splits, world=world)
+    wait_for_all()
+    progress = train(plan, model, splits, run)
+    if progress.step < plan.total_steps and not progress.ended_early:
+        raise Stopped(
+            f"stopped after step {progress.step} of {plan.total_steps}; a checkpoint is kept",
+            where=str(run),
+            remedy="run the same command again to go on",
+        )
+    results = judge_best(plan, model, splits, run=run, progress=progress)
+    finished = Finished(run=run, results=results, artifact=None, pushed=None, logit_gap=None)
+    return publish(recipe, model, splits, finished) if world.is_first else finished
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Pull, open the data, build the model and settle the plan; writes nothing but caches."""
+    world = join_world()
+    with first_on_machine():  # one process downloads, the others find the cache
+        source = pull_backbone(recipe.model)
+        splits = open_splits(recipe.data, problem=recipe.problem)
+    model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
+    return Prepared(
+        world=world, model=model, splits=splits, plan=make_plan(recipe, model, splits, world)
+    )
+
+
+def publish(recipe: Recipe, model: Model, splits: Splits, finished: Finished) -> Finished:
+    """Draw, package, verify and, where the recipe says so, push. Called by rank 0 only."""
+    plot_learning_curves(finished.run)
+    plot_confusion(finished.run)
+    artifact = build_artifact(finished.run, repo_id=recipe.hub.push_to)
+    verify_folder(artifact)
+    if recipe.hub.push_to is None:
+        return Finished(
+            run=finished.run,
+            results=finished.results,
+            artifact=artifact,
+            pushed=None,
+            logit_gap=None,
+        )
+    target = push_target(recipe.hub, recipe.hub.push_to)
+    pushed = push(artifact.folder, target, message=f"hftune: {recipe.run}")
+    gap = verify_pushed(pushed)
+    return Finished(
+        run=finished.run,
+        results=finished.results,
+        artifact=artifact,
+        pushed=pushed,
+        logit_gap=gap,
+    )
+
+
+def pull_backbone(model: ModelRecipe) -> RepoRef | None:
+    """Pull the recipe's base, or give None where it names only an architecture."""
+    if model.repo is None:
+        return None
+    return pull(parse_ref(model.repo, revision=model.revision))
+
+
+def push_target(hub: HubRecipe, repo_id: str) -> PushTarget:
+    """Give where the recipe pushes to."""
+    return PushTarget(repo_id=repo_id, private=hub.private, revision=hub.revision)

@@ -1,0 +1,157 @@
+"""Checkpoints: a folder that is whole or absent; safetensors and JSON only."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hftune.core import Progress
+from hftune.errors import RunFolderError
+from hftune.files import committed_folder, digest_file, remove_leftovers
+
+logger = logging.getLogger(__name__)
+
+_STATE = "state.json"
+_PREFIX = "step-"
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """What outlives a phase or a process besides the weights.
+
+    `moments` maps a parameter's name to its optimizer state by entry; `group_state` holds what an
+    optimizer keeps per group, by the group's label; `scaler` is the fp16 loss scaler's state;
+    `average` the averaged weights.
+    """
+
+    moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    group_state: dict[str, dict[str, float]] = field(default_factory=dict)
+    scaler: dict[str, float] | None = None
+    average: dict[str, Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint read back: progress, weights (by name, on the CPU) and the rest."""
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    memory: Memory
+    plan_digest: str
+
+
+def commit_checkpoint(
+    folder: Path, progress: Progress, *, module: nn.Module, memory: Memory, plan_digest: str
+) -> Path:
+    """Write `folder/step-NNNNNNNN` in one step and give its path. Called by rank 0 only."""
+    final = folder / f"{_PREFIX}{progress.step:08d}"
+    with committed_folder(final) as aside:
+        tensors = {"model.safetensors": _on_cpu(module.state_dict())}
+        tensors["optimizer.safetensors"] = _on_cpu(
+            {
+                f"{name}/{entry}": value
+                for name, state in memory.moments.items()
+                for entry, value in state.items()
+            }
+        )
+        if memory.average is not None:
+            tensors["average.safetensors"] = _on_cpu(memory.average)
+        for name, content in tensors.items():
+            save_file(content, aside / name, metadata={"format": "pt"})
+        state = {
+            "progress": progress.to_json(),
+            "group_state": memory.group_state,
+            "scaler": memory.scaler,
+            "plan_digest": plan_digest,
+            "digests": {name: digest_file(aside / name) for name in tensors},
+        }
+        (aside / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    return final
+
+
+def prune_checkpoints(folder: Path, *, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints. Called by rank 0 only."""
+    for path in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(path)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Give the whole checkpoints in `folder`, oldest first."""
+    return sorted(path for path in folder.glob(_PREFIX + "*") if path.is_dir())
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read the newest checkpoint that is undamaged, or give None where there is none.
+
+    A damaged one is named in a warning and left aside. Called by every rank; changes nothing.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return read_checkpoint(path)
+        except RunFolderError as error:
+            logger.warning("%s; the one before it is used", error.problem)
+    return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint and verify every digest. Raises RunFolderError where it is damaged."""
+    try:
+        state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        wrong = [
+            name
+            for name, digest in state["digests"].items()
+            if digest_file(path / name) != digest
+        ]
+        progress = read_progress(state["progress"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+    if wrong:
+        raise _damaged(path, f"other content in {', '.join(wrong)}")
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_file(path / "optimizer.safetensors").items():
+        name, _, entry = key.rpartition("/")
+        moments.setdefault(name, {})[entry] = value
+    average = path / "average.safetensors"
+    return Checkpoint(
+        progress=progress,
+        weights=load_file(path / "model.safetensors"),
+        memory=Memory(
+            moments=moments,
+            group_state=state["group_state"],
+            scaler=state["scaler"],
+            average=load_file(average) if average.exists() else None,
+        ),
+        plan_digest=state["plan_digest"],
+    )
+
+
+def read_progress(values: Mapping[str, object]) -> Progress:
+    """Give Progress from its JSON form; unknown fields are an error."""
+    known = {item.name for item in fields(Progress)}
+    if unknown := set(values) - known:
+        raise ValueError(f"unknown progress fields {sorted(unknown)}")
+    return Progress(**values)  # type: ignore[arg-type]  # written by to_json
+
+
+def clean_checkpoints(folder: Path) -> None:
+    """Remove what interrupted writes left. Called by rank 0 before training."""
+    if folder.is_dir():
+        remove_leftovers(folder)
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give contiguous copies on the CPU: safetensors takes neither shared nor strided memory."""
+    return {
+        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+
+
+def _damaged(path: Path, reason: str) -> RunFolderError:
+    return RunFolderError(f"checkpoint {path.name} is damaged: {reason}", where=str(path))

@@ -1,0 +1,69 @@
+"""After the last step: judge the best weights and write what came out."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from hftune.core import Model, Progress, RunPlan, Splits
+from hftune.files import write_json
+from hftune.train.best import BEST, read_best_step
+from hftune.train.evaluate import judge_module, make_judge
+from hftune.train.plan import best_of
+from hftune.train.run_facts import BEST_WEIGHTS, PhaseRecord, ResultsRecord
+from hftune.train.world import make_accelerator
+
+
+def judge_best(
+    plan: RunPlan, model: Model, splits: Splits, *, run: Path, progress: Progress
+) -> ResultsRecord:
+    """Load the best weights into `model`, judge them on validation and test, write results.json.
+
+    Called by every rank; rank 0 writes. Side effect: `model` holds the best weights afterwards.
+    """
+    accelerator = make_accelerator(plan.precision)
+    model.module.load_state_dict(load_file(run / BEST_WEIGHTS))
+    judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels)
+    model.module.to(accelerator.device, memory_format=judge.layout)
+    step = read_best_step(run)
+    results = []
+    for split in (splits.val, splits.test):
+        if split is not None:
+            result = judge_module(judge, model.module, split, step=step)
+            assert result is not None  # only a Control cuts it short
+            results.append(result)
+    record = ResultsRecord(
+        evaluations=tuple(results),
+        best_step=step,
+        best_metric=best_of(plan.recipe),
+        best_value=progress.best_value,
+        steps=progress.step,
+        epochs=progress.step / plan.steps_per_epoch,
+        seconds=progress.seconds,
+        images_per_second=progress.samples / progress.seconds if progress.seconds else 0.0,
+        num_parameters=sum(value.numel() for value in model.module.parameters()),
+        phases=_phases(plan, model, progress),
+        ended_early=progress.ended_early,
+    )
+    _write(accelerator, run, record)
+    return record
+
+
+def _phases(plan: RunPlan, model: Model, progress: Progress) -> tuple[PhaseRecord, ...]:
+    sizes = {name: value.numel() for name, value in model.module.named_parameters()}
+    return tuple(
+        PhaseRecord(
+            label=phase.label,
+            start=phase.start,
+            stop=min(phase.stop, progress.step),
+            num_trainable=sum(sizes[name] for name in phase.trainable),
+        )
+        for phase in plan.phases
+        if phase.start < progress.step
+    )
+
+
+def _write(accelerator: Accelerator, run: Path, record: ResultsRecord) -> None:
+    if accelerator.is_main_process:
+        write_json(run / "results.json", record.to_json())
+    accelerator.wait_for_everyone()  # collective

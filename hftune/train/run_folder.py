@@ -1,0 +1,181 @@
+"""The run folder before training: what is written, and what makes an old one unfit."""
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from hftune.core import Model, RunPlan, Split, Splits, WeightsReport
+from hftune.errors import RunFolderError
+from hftune.files import remove_leftovers, write_json, write_text
+from hftune.recipe import load_recipe
+from hftune.recipe.schema import Recipe
+from hftune.recipe.show import changed_settings, to_yaml
+from hftune.train.plan import plan_to_json
+from hftune.train.run_facts import DataRecord, ModelRecord, SplitRecord
+from hftune.train.world import World
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "datasets",
+    "safetensors",
+    "huggingface_hub",
+    "torchmetrics",
+    "numpy",
+    "Pillow",
+)
+_MOST_NAMES = 20
+
+
+def check_run_folder(run: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds a run of another recipe, or something that is no run.
+
+    Raises RunFolderError. Called before anything is downloaded or written.
+    """
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    stored = run / "recipe.yaml"
+    if not stored.is_file():
+        raise RunFolderError(
+            "this folder holds something that is no run",
+            where=str(run),
+            remedy="choose another folder with --output, or empty this one",
+        )
+    changes = changed_settings(load_recipe(stored), recipe)
+    if changes:
+        lines = [f"{setting}: {old} there, {new} here" for setting, old, new in changes]
+        raise RunFolderError(
+            "this folder holds a run of another recipe",
+            found="\n".join(lines),
+            allowed="the same recipe; only logging, saving, tracking, publishing and the length "
+            "may change",
+            where=str(run),
+            remedy="choose another folder with --output, or another name with run=NAME",
+        )
+
+
+def check_same_data(run: Path, splits: Splits) -> None:
+    """Refuse to go on with other images or labels than the run began with.
+
+    Raises RunFolderError.
+    """
+    path = run / "data.json"
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    changed = [
+        split.name
+        for split in all_splits(splits)
+        if split.name in before and before[split.name]["digest"] != split.digest
+    ]
+    if changed:
+        raise RunFolderError(
+            "the data changed since this run began",
+            found=f"other images or labels in: {', '.join(changed)}",
+            where=str(run),
+            remedy="restore the data, or start a new run with --output",
+        )
+
+
+def write_run_facts(run: Path, plan: RunPlan, model: Model, splits: Splits, *, world: World) -> None:
+    """Write recipe.yaml, plan.json, environment.json, model.json and data.json. Rank 0 only."""
+    run.mkdir(parents=True, exist_ok=True)
+    for folder in (run, run / "checkpoints"):
+        if folder.is_dir():
+            remove_leftovers(folder)
+    write_text(run / "recipe.yaml", to_yaml(plan.recipe))
+    write_json(run / "plan.json", plan_to_json(plan, model))
+    write_json(run / "environment.json", describe_environment(world))
+    write_json(run / "model.json", model_record(plan.recipe, model, splits).to_json())
+    write_json(run / "data.json", data_record(splits).to_json())
+
+
+def model_record(recipe: Recipe, model: Model, splits: Splits) -> ModelRecord:
+    """Give what is needed to build the module again."""
+    return ModelRecord(
+        architecture=model.base.architecture,
+        model_args=dict(model.base.model_args),
+        label_names=splits.labels.names,
+        problem=recipe.problem,
+        input_spec=model.input_spec,
+        base=model.base,
+        pretrained_cfg=dict(getattr(model.module, "pretrained_cfg", {})),
+        weights_report=_short_report(model.weights),
+    )
+
+
+def data_record(splits: Splits) -> DataRecord:
+    """Give where the data came from, and each split's count, digest and classes."""
+    return DataRecord(
+        facts=splits.facts,
+        splits={
+            split.name: SplitRecord(
+                count=len(split),
+                digest=split.digest,
+                per_class=dict(zip(split.labels.names, count_classes(split), strict=True)),
+            )
+            for split in all_splits(splits)
+        },
+    )
+
+
+def all_splits(splits: Splits) -> tuple[Split, ...]:
+    """Give the splits that exist, train first."""
+    found = (splits.train, splits.val, splits.test)
+    return tuple(split for split in found if split is not None)
+
+
+def count_classes(split: Split) -> list[int]:
+    """Give the number of examples of each class, in the order of the names."""
+    targets = split.rows.targets
+    if targets.ndim == 2:
+        return [int(count) for count in targets.sum(axis=0)]
+    return [int((targets == index).sum()) for index in range(split.labels.size)]
+
+
+def describe_environment(world: World) -> dict[str, object]:
+    """Give versions, devices and launcher settings; never a token, a user or a host name."""
+    launcher = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith("ACCELERATE_") and name != "ACCELERATE_CONFIG_FILE"
+    }
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {"hftune": version("hftune")} | {name: _version(name) for name in _PACKAGES},
+        "device": world.device.type,
+        "device_name": _device_name(world.device),
+        "processes": world.size,
+        "threads": torch.get_num_threads(),
+        "launcher": launcher,
+    }
+
+
+def _short_report(report: WeightsReport) -> dict[str, object]:
+    values: dict[str, object] = {"matched": len(report.matched)}
+    for name, items in asdict(report).items():
+        if name != "matched":
+            values[name] = list(items[:_MOST_NAMES])
+            values[f"num_{name}"] = len(items)
+    return values
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} logical CPU cores"

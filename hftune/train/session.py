@@ -1,0 +1,199 @@
+"""Open and close a phase: freeze, groups, optimizer, wrap. A phase is a fresh start.
+
+DDP synchronises only what was trainable when it wrapped the model, so what is trainable never
+changes under a live wrapper.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from hftune.core import Batch, Model, Phase, RunPlan, Split
+from hftune.data.image_input import train_transform
+from hftune.data.loader import LoaderSpec, choose_workers, train_batches
+from hftune.data.order import Order, Share
+from hftune.losses import LossFunction, make_loss
+from hftune.model.freeze import apply_freeze, set_train_mode
+from hftune.optim.optimizers import make_optimizer
+from hftune.optim.schedules import Schedule
+from hftune.train.checkpoint import Memory
+from hftune.train.plan import loss_of, plan_groups, plan_schedule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One phase while it trains. `module` is bare, `wrapped` is what Accelerate made of it."""
+
+    accelerator: Accelerator
+    plan: RunPlan
+    phase: Phase
+    model: Model
+    module: nn.Module
+    wrapped: nn.Module
+    optimizer: AcceleratedOptimizer
+    schedule: Schedule
+    loss: LossFunction
+    split: Split
+    average: ModelEmaV3 | None
+
+    def batches(self, start: int, stop: int) -> Iterator[list[Batch]]:
+        """Give this rank's micro-batches of the steps `start` to `stop` (exclusive)."""
+        recipe = self.plan.recipe
+        batches = train_batches(
+            self.split,
+            train_transform(self.model.input_spec, recipe.data.augment),
+            Order(num_rows=len(self.split), batch_size=self.plan.batch_size, seed=self.plan.seed),
+            LoaderSpec(
+                start=start,
+                stop=stop,
+                share=Share(
+                    rank=self.accelerator.process_index, world_size=self.plan.world_size
+                ),
+                micro_batch_size=self.plan.micro_batch_size,
+                workers=choose_workers(recipe.data.workers, self.plan.world_size),
+            ),
+        )
+        with closing(batches):  # ends the worker processes
+            yield from batches
+
+    def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give inputs and targets on the device, inputs in the memory layout of the recipe."""
+        device = self.accelerator.device
+        layout = memory_layout(self.plan)
+        inputs = batch.inputs.to(device, non_blocking=True, memory_format=layout)
+        return inputs, batch.targets.to(device, non_blocking=True)
+
+    def train_mode(self) -> None:
+        """Put the module into train mode with the frozen layers' policy applied again."""
+        set_train_mode(
+            self.module,
+            self.model.layers,
+            trainable=self.phase.trainable,
+            batch_norm=self.plan.recipe.freeze.batch_norm,
+        )
+
+    def judged_module(self) -> nn.Module:
+        """Give the weights that are evaluated and published: the average where there is one."""
+        return self.average.module if self.average is not None else self.module
+
+    def share_buffers(self) -> None:
+        """Give every rank the buffers of rank 0 (collective); rank 0's own are untouched."""
+        if self.accelerator.num_processes > 1:
+            for module in {id(m): m for m in (self.module, self.judged_module())}.values():
+                for buffer in module.buffers():
+                    torch.distributed.broadcast(buffer, src=0)
+
+    def memory(self) -> Memory:
+        """Give what outlives this phase: moments by parameter name, scaler, averaged weights."""
+        optimizer = self.optimizer.optimizer
+        moments: dict[str, dict[str, Tensor]] = {}
+        group_state: dict[str, dict[str, float]] = {}
+        for group in optimizer.param_groups:
+            for name, parameter in zip(group["names"], group["params"], strict=True):
+                state = optimizer.state.get(parameter, {})
+                if state:
+                    moments[name] = {
+                        entry: torch.as_tensor(value)
+                        for entry, value in state.items()
+                        if value is not None
+                    }
+            if "step" in group:  # timm's LAMB and others count steps per group
+                group_state[group["label"]] = {"step": float(group["step"])}
+        scaler = self.accelerator.scaler
+        return Memory(
+            moments=moments,
+            group_state=group_state,
+            scaler=None if scaler is None else scaler.state_dict(),
+            average=None if self.average is None else dict(self.average.module.state_dict()),
+        )
+
+    def close(self) -> Memory:
+        """Unwrap the module, release Accelerate's references and give what goes on living."""
+        memory = self.memory()
+        self.share_buffers()
+        self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
+        self.accelerator.free_memory()
+        return memory
+
+
+def open_session(
+    accelerator: Accelerator, model: Model, phase: Phase, *, plan: RunPlan, split: Split,
+    memory: Memory,
+) -> Session:  # fmt: skip
+    """Freeze, group, wrap; put back the moments of parameters that were training already.
+
+    Called by every rank (wrapping is collective). Side effect: moves the module to the device.
+    """
+    module = model.module
+    module.to(accelerator.device, memory_format=memory_layout(plan))
+    apply_freeze(module, phase.trainable)
+    average = _open_average(plan, module, memory)
+    optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
+    restore_moments(optimizer, memory)
+    wrapped, prepared = accelerator.prepare(module, optimizer)
+    if memory.scaler and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(memory.scaler)
+    session = Session(
+        accelerator=accelerator,
+        plan=plan,
+        phase=phase,
+        model=model,
+        module=module,
+        wrapped=wrapped,
+        optimizer=prepared,
+        schedule=plan_schedule(plan),
+        loss=make_loss(loss_of(plan.recipe), problem=plan.recipe.problem),
+        split=split,
+        average=average,
+    )
+    session.train_mode()
+    return session
+
+
+def memory_layout(plan: RunPlan) -> torch.memory_format:
+    """Give the layout of 4-d tensors that the recipe asks for."""
+    return torch.channels_last if plan.recipe.train.channels_last else torch.contiguous_format
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, memory: Memory) -> None:
+    """Put moments back by parameter name; a parameter without any starts fresh.
+
+    Side effect: fills the optimizer's state, on each parameter's device and in its layout.
+    """
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            if name in memory.moments:
+                optimizer.state[parameter] = {
+                    entry: _like_parameter(value, parameter, entry)
+                    for entry, value in memory.moments[name].items()
+                }
+        for entry, value in memory.group_state.get(group["label"], {}).items():
+            group[entry] = int(value)
+
+
+def _like_parameter(value: Tensor, parameter: Tensor, entry: str) -> Tensor:
+    if entry == "step":  # torch keeps step counters on the CPU unless capturable or fused
+        return value.clone()
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
+    return torch.empty_like(parameter).copy_(value)
+
+
+def _open_average(plan: RunPlan, module: nn.Module, memory: Memory) -> ModelEmaV3 | None:
+    decay = plan.recipe.optim.ema
+    if decay is None:
+        return None
+    # Warm-up lets the average leave the start behind also in a short run.
+    average = ModelEmaV3(module, decay=decay, use_warmup=True)
+    if memory.average is not None:
+        average.module.load_state_dict(memory.average)
+    return average

@@ -1,0 +1,99 @@
+"""One optimizer step: rates, micro-batches, backward, clip, step."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hftune.core import Batch
+
+if TYPE_CHECKING:
+    from hftune.train.session import Session
+
+_STREAM = 0x9E3779B97F4A7C15  # odd 64-bit constant; spreads neighbouring (seed, step, part) apart
+_MASK = (1 << 63) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStats:
+    """What one step gave: `loss` is this rank's share of the mean loss, a scalar on the device.
+
+    `rate` is the peak rate times the schedule; `grad_norm` is None without clipping.
+    """
+
+    loss: Tensor
+    rate: float
+    examples: int
+    skipped: bool
+    grad_norm: Tensor | None = None
+
+
+def train_step(session: "Session", micro_batches: Sequence[Batch], *, step: int) -> StepStats:
+    """Take one optimizer step over this rank's `micro_batches`. Called by every rank.
+
+    The loss is divided by the examples of the whole step, over all ranks and micro-batches.
+    """
+    plan = session.plan
+    rate = plan.recipe.optim.lr * session.schedule(step)
+    set_rates(session.optimizer, rate)
+    total = torch.zeros((), device=session.accelerator.device)
+    for position, batch in enumerate(micro_batches):
+        last = position == len(micro_batches) - 1
+        part = session.accelerator.process_index * len(micro_batches) + position
+        seed_step(plan.seed, step=step, part=part)
+        # Gradients travel between ranks on the last micro-batch only.
+        quiet = contextlib.nullcontext() if last else session.accelerator.no_sync(session.wrapped)
+        with quiet:
+            loss = _share_of_loss(session, batch)
+            # DDP averages gradients over ranks; the sum over ranks is wanted.
+            session.accelerator.backward(loss * plan.world_size)
+        total += loss.detach()
+    norm = _clip(session)
+    session.optimizer.step()
+    skipped = bool(session.optimizer.step_was_skipped)
+    session.optimizer.zero_grad(set_to_none=True)
+    if session.average is not None and not skipped:
+        session.average.update(session.module, step=step + 1)
+    return StepStats(
+        loss=total, rate=rate, examples=plan.batch_size, skipped=skipped, grad_norm=norm
+    )
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Write `rate` times its scale into every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def seed_step(seed: int, *, step: int, part: int) -> None:
+    """Seed dropout and the like from (seed, step, position of the micro-batch in the step).
+
+    The position counts over all ranks, so the same batch on other numbers of processes draws the
+    same values. Side effect: seeds torch's global generators.
+    """
+    mixed = seed
+    for value in (step, part):
+        mixed = ((mixed ^ (value + 1)) * _STREAM) & _MASK
+        mixed ^= mixed >> 29
+    torch.manual_seed(mixed)
+
+
+def _share_of_loss(session: "Session", batch: Batch) -> Tensor:
+    """Give this micro-batch's part of the step's mean loss, a scalar."""
+    inputs, targets = session.to_device(batch)
+    logits = session.wrapped(inputs)
+    losses = session.loss(logits, targets)
+    if batch.weights is not None:
+        losses = losses * batch.weights.to(losses.device)
+    return losses.sum() / session.plan.batch_size
+
+
+def _clip(session: "Session") -> Tensor | None:
+    limit = session.plan.recipe.optim.clip_norm
+    if limit is None:
+        return None
+    norm = session.accelerator.clip_grad_norm_(session.module.parameters(), limit)
+    return norm.detach() if isinstance(norm, Tensor) else None

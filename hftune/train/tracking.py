@@ -1,0 +1,198 @@
+"""metrics.jsonl always; other trackers through Accelerate; a bar or plain lines on the screen."""
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from hftune.core import EvalResult, Progress, RunPlan
+from hftune.errors import HftuneError
+from hftune.files import write_text
+from hftune.train.step import StepStats
+from hftune.units import format_duration
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Tracking:
+    """Writes what happens to disk, to the screen and to the trackers; on rank 0 only.
+
+    Use as a context manager around the loop. `metrics.jsonl` is cut back to `step` at the start.
+    """
+
+    def __init__(
+        self, run: Path, plan: RunPlan, accelerator: Accelerator, *, step: int
+    ) -> None:
+        self.path = run / METRICS_FILE
+        self.plan = plan
+        self.accelerator = accelerator
+        self.first_step = step
+        self.started = time.monotonic()
+        self.last_time = self.started
+        self.last_step = step
+        self.losses: list[torch.Tensor] = []
+        self.bar: tqdm[None] | None = None
+
+    def __enter__(self) -> Self:
+        """Open the file, the bar and the trackers."""
+        if self.accelerator.is_main_process:
+            cut_back(self.path, step=self.first_step)
+            self.bar = _open_bar(self.plan.total_steps, self.first_step)
+        if self.plan.recipe.track.trackers:
+            _open_trackers(self.accelerator, self.plan, self.path.parent)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the bar and the trackers."""
+        if self.bar is not None:
+            self.bar.close()
+        if self.plan.recipe.track.trackers:
+            self.accelerator.end_training()
+
+    def step(self, progress: Progress, stats: StepStats, *, report: bool) -> None:
+        """Count a step; when `report`, write the mean loss since the last report (collective).
+
+        Raises HftuneError on every rank when that loss is not finite.
+        """
+        self.losses.append(stats.loss)  # a device scalar: no sync until the report
+        if self.bar is not None:
+            self.bar.update()
+        if report:
+            self._report(progress, stats)
+
+    def result(self, result: EvalResult, progress: Progress) -> None:
+        """Write an evaluation."""
+        entry = {
+            "kind": "eval",
+            "step": progress.step,
+            "epoch": self._epoch(progress),
+            "split": result.split,
+            "loss": result.loss,
+            "values": dict(result.values),
+            "num_examples": result.num_examples,
+        }
+        self._write(entry)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in result.values.items())
+        self._say(
+            f"step {progress.step}/{self.plan.total_steps}  {result.split}: "
+            f"loss {result.loss:.4f}  {shown}  ({result.num_examples} images)"
+        )
+        self.last_time = time.monotonic()  # evaluation is no training time
+        self.last_step = progress.step
+
+    def _report(self, progress: Progress, stats: StepStats) -> None:
+        summed = torch.stack(self.losses).mean()
+        self.losses.clear()
+        # Each rank holds its share of the mean loss; the shares add up.
+        loss = float(self.accelerator.reduce(summed, reduction="sum"))  # collective and sync
+        now = time.monotonic()
+        images = (progress.step - self.last_step) * self.plan.batch_size
+        rate = images / max(now - self.last_time, 1e-9)
+        self.last_time, self.last_step = now, progress.step
+        entry = {
+            "kind": "train",
+            "step": progress.step,
+            "epoch": self._epoch(progress),
+            "loss": loss if math.isfinite(loss) else str(loss),
+            "lr": stats.rate,
+            "images_per_second": round(rate, 3),
+            "skipped_steps": progress.skipped_steps,
+        }
+        if stats.grad_norm is not None:
+            norm = float(stats.grad_norm)
+            entry["grad_norm"] = norm if math.isfinite(norm) else str(norm)
+        self._write(entry)
+        self._show(progress, loss=loss, rate=rate, lr=stats.rate)
+        if not math.isfinite(loss):
+            raise HftuneError(
+                "the loss is no longer a finite number",
+                found=f"{loss} at step {progress.step}",
+                remedy="lower optim.lr, lengthen the warm-up or set optim.clip_norm; the last "
+                "checkpoint and the best weights are kept",
+            )
+
+    def _show(self, progress: Progress, *, loss: float, rate: float, lr: float) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s")
+            return
+        left = (self.plan.total_steps - progress.step) * self.plan.batch_size / max(rate, 1e-9)
+        self._say(
+            f"step {progress.step}/{self.plan.total_steps}  epoch {self._epoch(progress):.2f}  "
+            f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s  {format_duration(left)} left"
+        )
+
+    def _say(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar.clear()
+        if self.accelerator.is_main_process:
+            logger.info(text)
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def _write(self, entry: dict[str, object]) -> None:
+        if self.accelerator.is_main_process:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(entry) + "\n")
+        if self.plan.recipe.track.trackers:
+            step = entry["step"]
+            assert isinstance(step, int)
+            self.accelerator.log(_flat(entry), step=step)
+
+    def _epoch(self, progress: Progress) -> float:
+        return round(progress.step / self.plan.steps_per_epoch, 4)
+
+
+def cut_back(path: Path, *, step: int) -> None:
+    """Drop the lines of metrics.jsonl after `step`, and a last line that was cut short."""
+    if not path.exists():
+        write_text(path, "")
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the process was killed while it wrote this line
+        if entry["step"] <= step:
+            kept.append(line + "\n")
+    write_text(path, "".join(kept))
+
+
+def _open_bar(total: int, done: int) -> "tqdm[None] | None":
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, leave=False)
+
+
+def _open_trackers(accelerator: Accelerator, plan: RunPlan, run: Path) -> None:
+    trackers = list(plan.recipe.track.trackers)
+    accelerator.log_with = _known_trackers(trackers, run)
+    accelerator.init_trackers(plan.recipe.run)
+
+
+def _known_trackers(names: list[str], run: Path) -> list[str]:
+    from accelerate.tracking import filter_trackers  # only where trackers are asked for
+
+    return list(filter_trackers(names, str(run)))
+
+
+def _flat(entry: dict[str, object]) -> dict[str, object]:
+    """Give an entry as the flat mapping of numbers that trackers take."""
+    kind = str(entry.get("split", entry["kind"]))
+    flat: dict[str, object] = {}
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            flat.update({f"{kind}/{inner}": number for inner, number in value.items()})
+        elif isinstance(value, (int, float)) and name != "step":
+            flat[f"{kind}/{name}"] = value
+    return flat

@@ -1,0 +1,123 @@
+"""This process among the others: rank, device, barriers. The only way to ask is Accelerate."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.state import AcceleratorState
+
+from hftune.core import Precision
+from hftune.errors import DeviceError
+
+logger = logging.getLogger(__name__)
+
+_ACCELERATE_NAME: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Where this process stands. `local_rank` counts within one machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """True on the one process that writes files."""
+        return self.rank == 0
+
+
+def join_world() -> World:
+    """Join the processes that the launcher started, or stand alone.
+
+    Side effect: initialises the process group on the first call. Called by every rank.
+    """
+    state = PartialState()
+    return World(
+        rank=state.process_index,
+        size=state.num_processes,
+        local_rank=state.local_process_index,
+        device=state.device,
+    )
+
+
+@contextlib.contextmanager
+def first_on_machine() -> Iterator[None]:
+    """Run the body on one process of each machine first, then on the others (collective)."""
+    with PartialState().local_main_process_first():
+        yield
+
+
+def wait_for_all() -> None:
+    """Wait until every rank is here (collective)."""
+    PartialState().wait_for_everyone()
+
+
+def choose_precision(wanted: str, device: torch.device) -> Precision:
+    """Give the precision to train in; 'auto' takes the best that the device does well.
+
+    Raises DeviceError for half precision on a device without it.
+    """
+    if wanted == "auto":
+        return _best_precision(device)
+    if wanted == "fp16" and device.type == "cpu":
+        raise DeviceError(
+            "fp16 is not possible on this device",
+            found="train.precision: fp16 on the CPU",
+            allowed="fp32 on a CPU; fp16 and bf16 on a GPU",
+            remedy="set train.precision=auto (or fp32), or run on a machine with a GPU",
+        )
+    if wanted == "bf16" and not _does_bf16(device):
+        raise DeviceError(
+            "bf16 is not possible on this device",
+            found=f"train.precision: bf16 on {device.type} without bf16 instructions",
+            allowed="fp32 here" if device.type == "cpu" else "fp16 or fp32 here",
+            remedy="set train.precision=auto",
+        )
+    names: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
+    return names[wanted]
+
+
+def make_accelerator(precision: Precision) -> Accelerator:
+    """Give an Accelerator in `precision`; the recipe wins over the launcher, which is said once.
+
+    Side effect: resets Accelerate's shared state, so that one program may train several recipes.
+    """
+    name = _ACCELERATE_NAME[precision]
+    stated = os.environ.get("ACCELERATE_MIXED_PRECISION", "")
+    if stated not in ("", "no", name) and PartialState().is_main_process:
+        logger.warning("the launcher asks for %s; the recipe's %s is used", stated, precision)
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("", "1") and PartialState().is_main_process:
+        logger.warning(
+            "the launcher asks for %s accumulation steps; the recipe's batch_size and "
+            "micro_batch_size are used",
+            steps,
+        )
+    AcceleratorState._reset_state()  # keeps the process group; precision may differ per run
+    # The body's statistics are those of rank 0, shared where they are read (evaluation, saving),
+    # not before every forward pass.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(
+        mixed_precision=name, gradient_accumulation_steps=1, kwargs_handlers=[ddp]
+    )
+
+
+def _best_precision(device: torch.device) -> Precision:
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if _does_bf16(device) else "fp16"
+
+
+def _does_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return False
