@@ -1,0 +1,290 @@
+"""Named image augmentations: the table AUGMENTATIONS, and recipes' lists made callable.
+
+An augmentation is a function (image, rng, *, options) -> image over 8-bit Pillow images of mode L
+or RGB; all its randomness comes from `rng`. Three keyword-only parameters are filled in from the
+model where a function has them: `size` (height, width), `interpolation` (its name) and `fill` (the
+mean colour, 0..255 per channel). A function with `size` gives images of that size; where a list
+has none of these, images are resized and cropped as in evaluation before the first.
+"""
+
+import contextlib
+import inspect
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from numpy.random import Generator
+from PIL import Image, ImageOps
+from PIL.Image import Image as Picture
+from timm.data.auto_augment import auto_augment_transform, rand_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torchvision.transforms import functional
+
+from hftune.errors import ComponentError
+from hftune.recipe.schema import Component
+
+Augmentation = Callable[[Picture, Generator], Picture]
+Share = Annotated[float, Ge(0), Le(1)]
+Strength = Annotated[float, Ge(0)]
+Fill = tuple[int, ...]
+
+
+def random_resized_crop(
+    image: Picture,
+    rng: Generator,
+    *,
+    size: tuple[int, int],
+    interpolation: str,
+    min_scale: Annotated[float, Gt(0), Le(1)] = 0.08,
+    max_scale: Annotated[float, Gt(0), Le(1)] = 1.0,
+    max_stretch: Annotated[float, Ge(1)] = 4 / 3,
+) -> Picture:
+    """Cut a window of random area (share of the image) and shape, and resize it to `size`.
+
+    `max_stretch` bounds width by height and height by width. As in timm (Szegedy et al. 2015).
+    """
+    if min_scale > max_scale:
+        raise ComponentError(
+            "the smallest crop is larger than the largest",
+            found=f"min_scale {min_scale:g}, max_scale {max_scale:g}",
+            where="random_resized_crop",
+        )
+    crop = RandomResizedCropAndInterpolation(
+        size,
+        scale=(min_scale, max_scale),
+        ratio=(1 / max_stretch, max_stretch),
+        interpolation=interpolation,
+    )
+    with python_random(rng):
+        return _picture(crop(image))
+
+
+def random_crop(
+    image: Picture, rng: Generator, *, fill: Fill, padding: Annotated[float, Gt(0), Le(1)] = 0.125
+) -> Picture:
+    """Pad every side by a share of its length, then cut the image's own size out at random."""
+    width, height = image.size
+    across, down = round(width * padding), round(height * padding)
+    wide = Image.new(image.mode, (width + 2 * across, height + 2 * down), _color(image, fill))
+    wide.paste(image, (across, down))
+    left, top = int(rng.integers(2 * across + 1)), int(rng.integers(2 * down + 1))
+    return wide.crop((left, top, left + width, top + height))
+
+
+def horizontal_flip(image: Picture, rng: Generator, *, p: Share = 0.5) -> Picture:
+    """Exchange left and right with probability `p`."""
+    return ImageOps.mirror(image) if rng.random() < p else image
+
+
+def vertical_flip(image: Picture, rng: Generator, *, p: Share = 0.5) -> Picture:
+    """Exchange top and bottom with probability `p`."""
+    return ImageOps.flip(image) if rng.random() < p else image
+
+
+def rotate(
+    image: Picture, rng: Generator, *, fill: Fill, degrees: Annotated[float, Gt(0), Le(180)] = 15.0
+) -> Picture:
+    """Turn by an angle drawn evenly from -degrees to degrees; corners take the mean colour."""
+    angle = rng.uniform(-degrees, degrees)
+    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=_color(image, fill))
+
+
+def color_jitter(
+    image: Picture,
+    rng: Generator,
+    *,
+    brightness: Strength = 0.4,
+    contrast: Strength = 0.4,
+    saturation: Strength = 0.4,
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0,
+) -> Picture:
+    """Change each property by a factor drawn from 1 - strength to 1 + strength, in random order.
+
+    `hue` is shifted by -hue to hue turns of the colour circle; grey images keep theirs.
+    """
+    changes: list[tuple[Callable[[Picture, float], Picture], float]] = []
+    for adjust, strength in (
+        (functional.adjust_brightness, brightness),
+        (functional.adjust_contrast, contrast),
+        (functional.adjust_saturation, saturation),
+    ):
+        if strength:
+            changes.append((adjust, rng.uniform(max(0.0, 1 - strength), 1 + strength)))
+    if hue:
+        changes.append((functional.adjust_hue, rng.uniform(-hue, hue)))
+    for position in rng.permutation(len(changes)):
+        adjust, amount = changes[position]
+        image = adjust(image, float(amount))
+    return image
+
+
+def grayscale(image: Picture, rng: Generator, *, p: Share = 0.2) -> Picture:
+    """Take the colour away with probability `p`; the number of channels stays."""
+    return image.convert("L").convert(image.mode) if rng.random() < p else image
+
+
+def rand_augment(
+    image: Picture,
+    rng: Generator,
+    *,
+    fill: Fill,
+    interpolation: str,
+    magnitude: Annotated[int, Ge(0), Le(10)] = 9,
+    operations: Annotated[int, Ge(1)] = 2,
+    spread: Strength = 0.5,
+) -> Picture:
+    """Apply `operations` random operations of about `magnitude`, in timm's form of RandAugment.
+
+    Each is applied with probability 0.5 (Cubuk et al. 2019); `spread` is the magnitude's sd.
+    """
+    config = f"rand-m{magnitude}-n{operations}-mstd{spread:g}-inc1"
+    return _run_policy(config, image, rng, fill=fill, interpolation=interpolation)
+
+
+def auto_augment(
+    image: Picture,
+    rng: Generator,
+    *,
+    fill: Fill,
+    interpolation: str,
+    policy: Literal["original", "originalr", "v0", "v0r", "3a"] = "original",
+) -> Picture:
+    """Apply one sub-policy of timm's AutoAugment (Cubuk et al. 2018); '3a' is DeiT III's."""
+    return _run_policy(policy, image, rng, fill=fill, interpolation=interpolation)
+
+
+def trivial_augment(image: Picture, rng: Generator, *, fill: Fill, interpolation: str) -> Picture:
+    """Apply one operation of timm's set, its strength drawn evenly (Mueller and Hutter 2021)."""
+    config = "rand-m10-n1-p1-mstd101-inc1"  # timm: above 100 means drawn evenly
+    return _run_policy(config, image, rng, fill=fill, interpolation=interpolation)
+
+
+def random_erasing(
+    image: Picture,
+    rng: Generator,
+    *,
+    fill: Fill,
+    p: Share = 0.25,
+    min_area: Share = 0.02,
+    max_area: Share = 1 / 3,
+    max_stretch: Annotated[float, Ge(1)] = 10 / 3,
+) -> Picture:
+    """Paint a random window over with the mean colour, with probability `p` (Zhong et al. 2017).
+
+    Areas are shares of the image; `max_stretch` bounds height by width and width by height.
+    """
+    if rng.random() >= p:
+        return image
+    area = image.width * image.height * rng.uniform(min(min_area, max_area), max_area)
+    stretch = math.exp(rng.uniform(-math.log(max_stretch), math.log(max_stretch)))
+    width = min(image.width, max(1, round(math.sqrt(area * stretch))))
+    height = min(image.height, max(1, round(math.sqrt(area / stretch))))
+    left = int(rng.integers(image.width - width + 1))
+    top = int(rng.integers(image.height - height + 1))
+    erased = image.copy()
+    erased.paste(_color(image, fill), (left, top, left + width, top + height))
+    return erased
+
+
+AUGMENTATIONS: Mapping[str, Callable[..., Picture]] = {
+    "random_resized_crop": random_resized_crop,
+    "random_crop": random_crop,
+    "horizontal_flip": horizontal_flip,
+    "vertical_flip": vertical_flip,
+    "rotate": rotate,
+    "color_jitter": color_jitter,
+    "grayscale": grayscale,
+    "rand_augment": rand_augment,
+    "auto_augment": auto_augment,
+    "trivial_augment": trivial_augment,
+    "random_erasing": random_erasing,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the model fills in: (height, width), interpolation by name, mean colour in 0..255."""
+
+    size: tuple[int, int]
+    interpolation: str
+    fill: Fill
+
+
+def make_augmentations(
+    components: Sequence[Component], given: Given, *, folder: Path | None = None
+) -> tuple[Augmentation, ...]:
+    """Give a recipe's augmentations in order, options bound and the model's values filled in.
+
+    Raises ComponentError for an unknown name or wrong options.
+    """
+    values = asdict(given)
+    bound: list[Augmentation] = []
+    for component in components:
+        function = AUGMENTATIONS[component.name]
+        taken = inspect.signature(function).parameters.keys() & values.keys()
+        filled = {name: values[name] for name in taken}
+        bound.append(partial(function, **filled, **component.options))
+    return tuple(bound)
+
+
+def gives_size(augmentation: Augmentation) -> bool:
+    """Say whether an augmentation gives images of the model's size: whether it takes `size`."""
+    return "size" in inspect.signature(augmentation).parameters
+
+
+@contextlib.contextmanager
+def python_random(rng: Generator) -> Iterator[None]:
+    """Let the global generators of Python and NumPy, which timm uses, draw from `rng`.
+
+    Side effect: sets both, and puts them back afterwards.
+    """
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    seed = int(rng.integers(2**32))
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+def _run_policy(
+    config: str, image: Picture, rng: Generator, *, fill: Fill, interpolation: str
+) -> Picture:
+    policy = _policy(config, image.size, fill, interpolation)
+    with python_random(rng):
+        return _picture(policy(image))
+
+
+@lru_cache(maxsize=64)
+def _policy(
+    config: str, size: tuple[int, int], fill: Fill, interpolation: str
+) -> Callable[[Picture], object]:
+    """Build timm's policy with the settings of timm's own training transform."""
+    settings = {
+        "translate_const": int(min(size) * 0.45),
+        "img_mean": fill if len(fill) > 1 else fill[0],
+        "interpolation": Image.Resampling[interpolation.upper()],
+    }
+    if config.startswith("rand"):
+        policy: Callable[[Picture], object] = rand_augment_transform(config, settings)
+    else:
+        policy = auto_augment_transform(config, settings)
+    return policy
+
+
+def _color(image: Picture, fill: Fill) -> int | Fill:
+    return fill[0] if image.mode == "L" else fill
+
+
+def _picture(thing: object) -> Picture:
+    if not isinstance(thing, Picture):
+        raise TypeError(f"an augmentation gave {type(thing).__name__} instead of an image")
+    return thing

@@ -1,0 +1,101 @@
+"""Bytes or a file -> one upright 8-bit image of mode L or RGB, whatever was stored."""
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hftune.errors import DataError
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's readers raise for damaged, cut short or oversized files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def decode(source: bytes | Path, *, name: str) -> Image.Image:
+    """Read one image: the first frame, turned upright by its EXIF orientation, mode L or RGB.
+
+    Transparency is laid over white. 16-bit and floating-point values are scaled to 8 bit, not
+    cut. `name` stands for the image in messages. Raises DataError for what cannot be read.
+    """
+    stream = BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(stream) as image:
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            plain = to_grey_or_rgb(image)
+            return plain if turn is None else plain.transpose(turn)
+    except _DAMAGE as error:
+        raise DataError(
+            "this image cannot be read",
+            found=f"{type(error).__name__}: {error}",
+            where=name,
+            remedy="replace or remove it, or set data.on_bad_image=skip",
+        ) from error
+
+
+def to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Give an 8-bit image without transparency: mode L for grey values, RGB for all others.
+
+    Raises ValueError for values whose range is unknown.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _scale_to_8_bit(image)
+    if image.has_transparency_data:
+        return _over_white(image)
+    if image.mode in ("L", "1"):
+        return image.convert("L")
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Give the EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return 1
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Lay transparent pixels over white; grey with alpha stays grey."""
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    layer = image.convert("RGBA")
+    white = Image.new(mode, image.size, "white")
+    white.paste(layer.convert(mode), mask=layer.getchannel("A"))
+    return white
+
+
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale 0..65535 (integers), 0..1 or 0..255 (floating point) to 0..255, mode L."""
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not 0 <= low <= high <= 65535 or (image.mode == "F" and high > 255):
+        raise ValueError(
+            f"grey values from {low:g} to {high:g} in mode {image.mode} have no known range"
+        )
+    top = 65535 if image.mode != "F" else 255 if high > 1 else 1
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))

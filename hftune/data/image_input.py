@@ -1,0 +1,127 @@
+"""From a decoded image to the pixels a model wants, for training and for evaluation."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from PIL.Image import new as new_image
+from timm.data import create_transform
+from timm.data.transforms import MaybePILToTensor
+from torch import Tensor
+from torchvision.transforms import Compose
+
+from hftune.core import InputSpec
+from hftune.data.augment import Augmentation, Given, gives_size, make_augmentations
+from hftune.errors import ComponentError, ModelError
+from hftune.recipe.schema import Component
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+class EvalTransform:
+    """timm's evaluation transform of a model up to the pixels: image -> uint8 [C, H, W].
+
+    `normalise` is the rest of it, for whole batches.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self.spec = spec
+        self.mode = _mode(spec)
+        self.geometry = _evaluation_geometry(spec)
+
+    def __call__(self, image: Image) -> Tensor:
+        """Give the pixels of one decoded image."""
+        return to_pixels(self.geometry(image.convert(self.mode)))
+
+
+class TrainTransform:
+    """Augmentations, then the pixels: (image, random generator) -> uint8 [C, H, W].
+
+    Where no augmentation gives the model's size, the geometry of evaluation comes first.
+    """
+
+    def __init__(self, spec: InputSpec, augmentations: Sequence[Augmentation]) -> None:
+        self.spec = spec
+        self.mode = _mode(spec)
+        self.augmentations = tuple(augmentations)
+        sized = any(gives_size(augment) for augment in augmentations)
+        self.geometry = None if sized else _evaluation_geometry(spec)
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> Tensor:
+        """Give the pixels of one decoded image, augmented. Raises ComponentError for its size."""
+        image = image.convert(self.mode)
+        if self.geometry is not None:
+            image = self.geometry(image)
+        for augment in self.augmentations:
+            image = augment(image, rng)
+        wanted = (self.spec.width, self.spec.height)
+        if image.size != wanted or image.mode != self.mode:
+            raise ComponentError(
+                "the augmentations give an image that the model does not take",
+                found=f"{image.width} x {image.height}, mode {image.mode}",
+                allowed=f"{wanted[0]} x {wanted[1]}, mode {self.mode}",
+                where="data.augment",
+            )
+        return to_pixels(image)
+
+
+def eval_transform(spec: InputSpec) -> EvalTransform:
+    """Give the transform that evaluation and prediction use. Raises ModelError for its channels."""
+    return EvalTransform(spec)
+
+
+def train_transform(
+    spec: InputSpec, augment: Sequence[Component], *, folder: Path | None = None
+) -> TrainTransform:
+    """Give the training transform of a recipe's augmentations, tried out once on a plain image.
+
+    `folder` is where './file.py:function' starts from. Raises ComponentError.
+    """
+    fill = tuple(round(255 * value) for value in spec.mean)
+    given = Given(size=(spec.height, spec.width), interpolation=spec.interpolation, fill=fill)
+    transform = TrainTransform(spec, make_augmentations(augment, given, folder=folder))
+    transform(new_image("RGB", (spec.width + 1, spec.height + 2)), np.random.default_rng(0))
+    return transform
+
+
+def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
+    """Give uint8 [B, C, H, W] as the float32 that the model wants, bit for bit as timm does."""
+    shape = (1, spec.channels, 1, 1)
+    mean, std = torch.tensor(spec.mean).view(shape), torch.tensor(spec.std).view(shape)
+    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def to_pixels(image: Image) -> Tensor:
+    """Give an 8-bit image as uint8 [C, H, W]."""
+    values = torch.from_numpy(np.array(image))
+    return values[None] if values.ndim == 2 else values.permute(2, 0, 1)
+
+
+def _mode(spec: InputSpec) -> str:
+    if spec.channels not in _MODES or not spec.channels == len(spec.mean) == len(spec.std):
+        raise ModelError(
+            "images cannot be made for this model's channels",
+            found=f"{spec.channels} channels, {len(spec.mean)} means, {len(spec.std)} deviations",
+            allowed="1 (grey) or 3 (RGB), with a mean and a deviation each",
+            where="model.channels",
+        )
+    return _MODES[spec.channels]
+
+
+def _evaluation_geometry(spec: InputSpec) -> Callable[[Image], Image]:
+    """Give timm's resizing and cropping of an image, without its conversion to a tensor."""
+    whole = create_transform(
+        input_size=(spec.channels, spec.height, spec.width),
+        interpolation=spec.interpolation,
+        mean=spec.mean,
+        std=spec.std,
+        crop_pct=spec.crop_fraction,
+        crop_mode=spec.crop_mode,
+        normalize=False,
+    )
+    geometry: Callable[[Image], Image] = Compose(
+        [step for step in whole.transforms if not isinstance(step, MaybePILToTensor)]
+    )
+    return geometry

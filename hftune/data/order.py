@@ -1,0 +1,103 @@
+"""Which rows are seen at which step on which rank: pure functions of (seed, epoch, position)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.int64]
+
+# First words of the seed, so that the order and the augmentations draw from separate streams.
+_ORDER, _AUGMENT = 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The endless sequence of global batches over `num_rows` rows.
+
+    Raises ValueError where the rows do not fill one batch: the plan refuses that before.
+    """
+
+    num_rows: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= self.num_rows:
+            raise ValueError(f"{self.num_rows} rows do not fill a batch of {self.batch_size}")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of whole batches in an epoch."""
+        return self.num_rows // self.batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRows:
+    """The rows of one global batch, int64 [batch_size], and the epoch that they belong to."""
+
+    epoch: int
+    rows: Positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """One rank among `world_size`."""
+
+    rank: int
+    world_size: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} is not one of {self.world_size}")
+
+
+def step_rows(order: Order, step: int) -> StepRows:
+    """Give the rows of optimizer step `step`, counted from 0 over the whole run.
+
+    An epoch shows each row at most once; the rows that do not fill its last batch are other ones
+    each epoch.
+    """
+    epoch, position = divmod(step, order.steps_per_epoch)
+    start = position * order.batch_size
+    permutation = _permutation(order.num_rows, order.seed, epoch)
+    return StepRows(epoch=epoch, rows=permutation[start : start + order.batch_size])
+
+
+def micro_batches(rows: Positions, share: Share, micro_batch_size: int) -> list[Positions]:
+    """Give this rank's micro-batches of one step, each of `micro_batch_size` rows.
+
+    All ranks together see every row of the step exactly once. Raises ValueError where the batch
+    does not divide.
+    """
+    per_round = micro_batch_size * share.world_size
+    if len(rows) % per_round:
+        raise ValueError(f"{len(rows)} rows do not divide into micro-batches of {per_round}")
+    start = share.rank * micro_batch_size
+    return [
+        rows[first + start : first + start + micro_batch_size]
+        for first in range(0, len(rows), per_round)
+    ]
+
+
+def evaluation_rows(num_rows: int, share: Share) -> Positions:
+    """Give this rank's rows of one evaluation: over all ranks every row once, none added."""
+    return np.arange(share.rank, num_rows, share.world_size, dtype=np.int64)
+
+
+def augmentation_random(seed: int, epoch: int, row: int) -> np.random.Generator:
+    """Give the randomness of one row's augmentation in one epoch, whoever makes it."""
+    return np.random.Generator(np.random.PCG64([_AUGMENT, seed, epoch, row]))
+
+
+@lru_cache(maxsize=4)
+def _permutation(num_rows: int, seed: int, epoch: int) -> Positions:
+    """Order the rows by raw 64-bit draws; NumPy keeps those the same in every version.
+
+    It promises no such thing for `Generator.permutation`, and a resumed run may meet a newer one.
+    """
+    draws = np.random.PCG64([_ORDER, seed, epoch]).random_raw(num_rows)
+    permutation = np.argsort(draws, kind="stable").astype(np.int64)
+    permutation.flags.writeable = False
+    return permutation

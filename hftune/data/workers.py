@@ -1,0 +1,139 @@
+"""Worker processes that make things ahead of time, outlive stray signals and end with their user.
+
+A signal for a run often reaches every process of its group. The trainer decides what it means, so
+its workers take no notice; they end when the trainer closes them, or when it is gone.
+"""
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hftune.errors import AbilityError, HftuneError
+
+Ask = TypeVar("Ask")
+Made = TypeVar("Made")
+
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_MOST_WORKERS = 16
+
+
+def choose_workers(wanted: int | None, world_size: int) -> int:
+    """Give the worker processes of one training process: `wanted`, or by this machine's cores.
+
+    Each training process keeps a core to itself; with a single core it does all the work.
+    """
+    if wanted is not None:
+        return wanted
+    return max(0, min(_MOST_WORKERS, available_cores() // world_size - 1))
+
+
+def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the cores that this process may use: affinity, cut down by a container's quota."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # no quota, or an older kernel's layout
+        limit, period = quota.read_text().split()
+        cores = min(cores, math.ceil(int(limit) / int(period)))
+    return max(1, cores)
+
+
+def produce(
+    make: Callable[[Ask], Made], asks: Iterable[Ask], *, workers: int
+) -> Generator[Made, None, None]:
+    """Give `make(ask)` for every ask, in order, made ahead of time by `workers` processes.
+
+    With 0 workers everything happens here, when it is asked for. Tensors in a list come in pinned
+    memory where this process already uses a CUDA device. Closing the generator ends the workers.
+    Raises what `make` raises where that is an HftuneError, and AbilityError for a lost worker.
+    """
+    loader: DataLoader[Made | HftuneError] = DataLoader(
+        _Made(make),
+        sampler=asks,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]  # torch's own
+        worker_init_fn=_settle_worker,
+        multiprocessing_context="fork" if workers else None,
+        generator=torch.Generator(),  # a loader draws a seed: not from the run's own stream
+    )
+    with _starting_workers():
+        made = iter(loader)
+    try:
+        with _lost_workers():
+            for thing in made:
+                if isinstance(thing, HftuneError):
+                    raise thing
+                yield thing
+    finally:
+        del made  # the last reference: joins the workers
+
+
+class _Made(Dataset[Made | HftuneError], Generic[Ask, Made]):
+    """Calls `make`; our own errors travel as values, because torch would change their text."""
+
+    def __init__(self, make: Callable[[Ask], Made]) -> None:
+        self.make = make
+
+    def __getitem__(self, ask: Ask) -> Made | HftuneError:
+        try:
+            return self.make(ask)
+        except HftuneError as error:
+            return error
+
+
+def _as_it_is(thing: Made) -> Made:
+    """Keep torch from converting what was made."""
+    return thing
+
+
+@contextlib.contextmanager
+def _starting_workers() -> Iterator[None]:
+    """Hold signals back while workers are forked: they inherit this until they have settled."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_IGNORED, signal.SIGTERM})
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 and newer warn of any fork beside threads; workers use none of ours.
+            warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _settle_worker(worker_id: int) -> None:  # noqa: ARG001 - torch passes it
+    """Ignore what is meant for the trainer; obey SIGTERM from the trainer alone."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
+    # SIGTERM stays blocked: torch's handler would end the worker, and with it the run.
+    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while True:
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
+            os._exit(0)
+
+
+@contextlib.contextmanager
+def _lost_workers() -> Iterator[None]:
+    """Turn torch's words about a worker that is gone into an error with a remedy."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise AbilityError(
+            "a process that loads images ended before its work was done",
+            found=str(error).splitlines()[0],
+            remedy="most often memory ran out: give the machine (or the container: --shm-size=2g)"
+            " more, or lower data.workers; data.workers=0 loads without such processes",
+        ) from error
