@@ -1,6 +1,7 @@
 """The whole story: recipe in, artifact out, and pushed if the recipe says so."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
 from hftune.data.sources import open_splits
 from hftune.errors import Stopped
 from hftune.export.artifact import build_artifact
-from hftune.export.gate import verify_folder, verify_pushed
+from hftune.export.gate import verify_folder
+from hftune.export.publish import Published, publish
+from hftune.files import write_json
 from hftune.hub.pull import pull
-from hftune.hub.push import PushTarget, check_push, push
+from hftune.hub.push import PushTarget, check_push
 from hftune.hub.ref import parse_ref
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
@@ -37,21 +40,22 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What a run gave. `pushed` is None unless the recipe names a repository.
-
-    `logit_gap` is the largest difference between the run's logits and those of the pushed
-    revision, pulled into an empty cache.
+    """What a run gave. `artifact` is None on other ranks than 0; `published` is None unless the
+    recipe names a repository.
     """
 
     run: Path
     results: ResultsRecord
-    artifact: Artifact | None
-    pushed: RepoRef | None
-    logit_gap: float | None
+    artifact: Artifact | None = None
+    published: Published | None = None
 
 
-def finetune(recipe: Recipe, *, output: Path | None = None) -> Finished:
+def finetune(
+    recipe: Recipe, *, output: Path | None = None, origins: Mapping[str, str] | None = None
+) -> Finished:
     """Train, or go on with, the run of `recipe`; judge, package and publish its best weights.
+
+    `origins` says what set each setting; it is kept in the run as origins.json.
 
     Called by every process that the launcher started; rank 0 writes and publishes. Raises Stopped
     when a signal ended it, with a checkpoint kept.
@@ -65,6 +69,7 @@ def finetune(recipe: Recipe, *, output: Path | None = None) -> Finished:
     plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
     if world.is_first:
         write_run_facts(run, plan, model, splits, world=world)
+        write_json(run / "origins.json", dict(origins or {}))
     wait_for_all()
     progress = train(plan, model, splits, run)
     if progress.step < plan.total_steps and not progress.ended_early:
@@ -74,8 +79,9 @@ def finetune(recipe: Recipe, *, output: Path | None = None) -> Finished:
             remedy="run the same command again to go on",
         )
     results = judge_best(plan, model, splits, run=run, progress=progress)
-    finished = Finished(run=run, results=results, artifact=None, pushed=None, logit_gap=None)
-    return publish(recipe, model, splits, finished) if world.is_first else finished
+    if not world.is_first:
+        return Finished(run=run, results=results)
+    return package(recipe, run, results)
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -90,30 +96,17 @@ def prepare(recipe: Recipe) -> Prepared:
     )
 
 
-def publish(recipe: Recipe, model: Model, splits: Splits, finished: Finished) -> Finished:
+def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:
     """Draw, package, verify and, where the recipe says so, push. Called by rank 0 only."""
-    plot_learning_curves(finished.run)
-    plot_confusion(finished.run)
-    artifact = build_artifact(finished.run, repo_id=recipe.hub.push_to)
-    verify_folder(artifact)
+    plot_learning_curves(run)
+    plot_confusion(run)
+    artifact = build_artifact(run, repo_id=recipe.hub.push_to)
     if recipe.hub.push_to is None:
-        return Finished(
-            run=finished.run,
-            results=finished.results,
-            artifact=artifact,
-            pushed=None,
-            logit_gap=None,
-        )
+        verify_folder(artifact)
+        return Finished(run=run, results=results, artifact=artifact)
     target = push_target(recipe.hub, recipe.hub.push_to)
-    pushed = push(artifact.folder, target, message=f"hftune: {recipe.run}")
-    gap = verify_pushed(pushed)
-    return Finished(
-        run=finished.run,
-        results=finished.results,
-        artifact=artifact,
-        pushed=pushed,
-        logit_gap=gap,
-    )
+    published = publish(artifact, target, run=run, message=f"Fine-tune {recipe.run} with hftune")
+    return Finished(run=run, results=results, artifact=artifact, published=published)
 
 
 def pull_backbone(model: ModelRecipe) -> RepoRef | None:

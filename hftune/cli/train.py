@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hftune.finetune import Finished, Prepared, finetune, prepare
-from hftune.recipe import load_recipe
+from hftune.recipe import resolve_recipe
 from hftune.train.plan import plan_to_json
 from hftune.units import format_duration
 
@@ -27,13 +28,13 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Fine-tune a recipe, or go on where it stopped; push if the recipe says so."""
-    loaded = load_recipe(recipe, overrides or [])
+    resolved = resolve_recipe(recipe, overrides or [])
     if dry_run:
-        prepared = prepare(loaded)
+        prepared = prepare(resolved.recipe)
         if prepared.world.is_first:
             print_plan(prepared, as_json=as_json)
         return
-    finished = finetune(loaded, output=output)
+    finished = finetune(resolved.recipe, output=output, origins=resolved.origins)
     if finished.artifact is not None:  # rank 0
         print_finished(finished, as_json=as_json)
 
@@ -76,19 +77,17 @@ def print_plan(prepared: Prepared, *, as_json: bool) -> None:
 
 def print_finished(finished: Finished, *, as_json: bool) -> None:
     """Print the metrics, and where everything lies."""
-    results = finished.results
+    results, published = finished.results, finished.published
     if as_json:
         json.dump(
             {
                 "run": str(finished.run),
                 "results": results.to_json(),
-                "pushed": None
-                if finished.pushed is None
-                else {"repo": finished.pushed.repo_id, "commit": finished.pushed.commit},
-                "logit_gap": finished.logit_gap,
+                "pushed": None if published is None else asdict(published),
             },
             sys.stdout,
             indent=2,
+            default=str,
         )
         print()
         return
@@ -103,6 +102,6 @@ def print_finished(finished: Finished, *, as_json: bool) -> None:
     print(f"pictures  {finished.run / 'report'}")
     assert finished.artifact is not None
     print(f"artifact  {finished.artifact.folder}")
-    if finished.pushed is not None:
-        print(f"pushed    {finished.pushed.repo_id} at commit {finished.pushed.commit}")
-        print(f"verified  pulled back into an empty cache: logits differ by {finished.logit_gap:g}")
+    if published is not None:
+        print(f"pushed    {published.ref.repo_id} at commit {published.ref.commit}")
+        print(f"verified  pulled into an empty cache, logits differ by {published.logit_gap:.1e}")

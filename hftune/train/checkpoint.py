@@ -104,9 +104,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
         wrong = [
-            name
-            for name, digest in state["digests"].items()
-            if digest_file(path / name) != digest
+            name for name, digest in state["digests"].items() if digest_file(path / name) != digest
         ]
         progress = read_progress(state["progress"])
     except (OSError, ValueError, KeyError, TypeError) as error:

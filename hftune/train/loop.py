@@ -49,9 +49,7 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
         Control(accelerator, plan) as control,
         Tracking(run, plan, accelerator, step=progress.step) as track,
     ):
-        around = Surroundings(
-            run=run, val=splits.val, judge=judge, control=control, track=track
-        )
+        around = Surroundings(run=run, val=splits.val, judge=judge, control=control, track=track)
         while (number := next_phase(plan, progress)) is not None:
             progress.phase = number
             phase = plan.phases[number]
@@ -157,4 +155,3 @@ def restore(run: Path, model: Model) -> tuple[Progress, Memory]:
 def due(step: int, every: int, plan: RunPlan) -> bool:
     """Say whether something with an interval of `every` steps happens after `step` steps."""
     return step % every == 0 or step == plan.total_steps
-

@@ -1,9 +1,6 @@
 """Recipe + data + model + processes -> RunPlan: every number settled before the first batch."""
 
-import math
 from dataclasses import asdict
-
-import torch
 
 from hftune.core import Model, Phase, RunPlan, Splits
 from hftune.errors import PlanError
@@ -15,9 +12,8 @@ from hftune.optim.optimizers import make_optimizer
 from hftune.optim.phases import make_phases
 from hftune.optim.schedules import Schedule, make_schedule
 from hftune.problems import PROBLEMS
-from hftune.recipe.schema import Recipe, SaveRecipe, TrainRecipe
+from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe, is_duration
 from hftune.recipe.show import digest as recipe_digest
-from hftune.recipe.schema import is_duration
 from hftune.train.world import World, choose_precision
 from hftune.units import parse_duration, parse_span
 
@@ -80,9 +76,7 @@ def plan_schedule(plan: RunPlan) -> Schedule:
 
 def plan_groups(plan: RunPlan, model: Model, phase: Phase) -> tuple[ParamGroup, ...]:
     """Give the parameter groups of one phase."""
-    return make_groups(
-        plan.recipe.optim, model.layers, model.module, trainable=phase.trainable
-    )
+    return make_groups(plan.recipe.optim, model.layers, model.module, trainable=phase.trainable)
 
 
 def plan_to_json(plan: RunPlan, model: Model) -> dict[str, object]:
@@ -123,7 +117,7 @@ def check_components(recipe: Recipe, model: Model, splits: Splits) -> None:
     make_optimizer(groups, model.module, recipe.optim)
 
 
-def loss_of(recipe: Recipe):  # type: ignore[no-untyped-def]
+def loss_of(recipe: Recipe) -> Component:
     """Give the recipe's loss, or the problem's own."""
     return recipe.loss if recipe.loss is not None else PROBLEMS[recipe.problem].default_loss
 
@@ -148,14 +142,18 @@ def settle_micro_batch(train: TrainRecipe, world_size: int) -> int:
     if train.batch_size % (micro * world_size) == 0:
         return micro
     fits = [
-        size for size in range(1, train.batch_size + 1) if train.batch_size % (size * world_size) == 0
+        size
+        for size in range(1, train.batch_size + 1)
+        if train.batch_size % (size * world_size) == 0
     ]
     stated = "" if train.micro_batch_size is None else f" x micro_batch_size {micro}"
     if fits:
         allowed = "train.micro_batch_size of " + ", ".join(map(str, fits))
     else:
         lower = max(world_size, train.batch_size // world_size * world_size)
-        allowed = f"train.batch_size of {lower}, {lower + world_size} or any multiple of {world_size}"
+        allowed = (
+            f"train.batch_size of {lower}, {lower + world_size} or any multiple of {world_size}"
+        )
     raise PlanError(
         "the batch does not divide evenly",
         found=f"train.batch_size {train.batch_size} over {world_size} processes{stated}",

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.files import write_json
-from hftune.train.best import BEST, read_best_step
+from hftune.train.best import read_best_step
 from hftune.train.evaluate import judge_module, make_judge
 from hftune.train.plan import best_of
 from hftune.train.run_facts import BEST_WEIGHTS, PhaseRecord, ResultsRecord

@@ -84,7 +84,9 @@ def check_same_data(run: Path, splits: Splits) -> None:
         )
 
 
-def write_run_facts(run: Path, plan: RunPlan, model: Model, splits: Splits, *, world: World) -> None:
+def write_run_facts(
+    run: Path, plan: RunPlan, model: Model, splits: Splits, *, world: World
+) -> None:
     """Write recipe.yaml, plan.json, environment.json, model.json and data.json. Rank 0 only."""
     run.mkdir(parents=True, exist_ok=True)
     for folder in (run, run / "checkpoints"):

@@ -55,9 +55,7 @@ class Session:
             LoaderSpec(
                 start=start,
                 stop=stop,
-                share=Share(
-                    rank=self.accelerator.process_index, world_size=self.plan.world_size
-                ),
+                share=Share(rank=self.accelerator.process_index, world_size=self.plan.world_size),
                 micro_batch_size=self.plan.micro_batch_size,
                 workers=choose_workers(recipe.data.workers, self.plan.world_size),
             ),

@@ -42,7 +42,7 @@ def train_step(session: "Session", micro_batches: Sequence[Batch], *, step: int)
     total = torch.zeros((), device=session.accelerator.device)
     for position, batch in enumerate(micro_batches):
         last = position == len(micro_batches) - 1
-        part = session.accelerator.process_index * len(micro_batches) + position
+        part = position * plan.world_size + session.accelerator.process_index
         seed_step(plan.seed, step=step, part=part)
         # Gradients travel between ranks on the last micro-batch only.
         quiet = contextlib.nullcontext() if last else session.accelerator.no_sync(session.wrapped)

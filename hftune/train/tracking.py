@@ -30,9 +30,7 @@ class Tracking:
     Use as a context manager around the loop. `metrics.jsonl` is cut back to `step` at the start.
     """
 
-    def __init__(
-        self, run: Path, plan: RunPlan, accelerator: Accelerator, *, step: int
-    ) -> None:
+    def __init__(self, run: Path, plan: RunPlan, accelerator: Accelerator, *, step: int) -> None:
         self.path = run / METRICS_FILE
         self.plan = plan
         self.accelerator = accelerator

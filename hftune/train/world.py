@@ -1,4 +1,4 @@
-"""This process among the others: rank, device, barriers. The only way to ask is Accelerate."""
+"""One process among the others: rank, device, barriers, precision; asked of Accelerate."""
 
 import contextlib
 import logging
@@ -104,9 +104,7 @@ def make_accelerator(precision: Precision) -> Accelerator:
     # The body's statistics are those of rank 0, shared where they are read (evaluation, saving),
     # not before every forward pass.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(
-        mixed_precision=name, gradient_accumulation_steps=1, kwargs_handlers=[ddp]
-    )
+    return Accelerator(mixed_precision=name, gradient_accumulation_steps=1, kwargs_handlers=[ddp])
 
 
 def _best_precision(device: torch.device) -> Precision:

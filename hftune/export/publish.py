@@ -1,0 +1,41 @@
+"""A run's artifact -> a verified revision on the Hub, safe to do twice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftune.core import Artifact, RepoRef
+from hftune.export.gate import verify_folder, verify_pushed
+from hftune.files import write_json
+from hftune.hub.push import PushTarget, push
+
+PUSHED_FILE = "pushed.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The revision that was pushed; `logit_gap` is how far its logits are from the run's."""
+
+    ref: RepoRef
+    logit_gap: float
+
+
+def publish(artifact: Artifact, target: PushTarget, *, run: Path, message: str) -> Published:
+    """Verify the folder, push it as one commit, pull that commit back and compare logits.
+
+    Writes the commit into `run/pushed.json`. Raises PublishError before anything is sent where
+    the folder is not what the run trained, and HubError where the Hub refuses.
+    """
+    verify_folder(artifact)
+    ref = push(artifact.folder, target, message=message)
+    published = Published(ref=ref, logit_gap=verify_pushed(ref, artifact).largest_difference)
+    write_json(
+        run / PUSHED_FILE,
+        {
+            "repo_id": ref.repo_id,
+            "revision": target.revision,
+            "commit": ref.commit,
+            "logit_gap": published.logit_gap,
+            "artifact_digest": artifact.digest,
+        },
+    )
+    return published
