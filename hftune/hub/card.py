@@ -1,0 +1,184 @@
+"""README.md of a published model: metadata for the Hub, text for people, and the user's own words.
+
+A push writes only the block between the markers and the metadata keys it knows; what the user wrote
+around the block, and other keys, stay.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # what the client library reads metadata with
+from huggingface_hub import EvalResult as CardResult
+from huggingface_hub import CardData, ModelCard, ModelCardData
+
+from hftune.core import DataFacts, EvalResult
+from hftune.errors import PublishError
+from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
+from hftune.hub.card_text import human_part, metric_id, metric_name, split_title
+
+__all__ = [
+    "CardFacts",
+    "LicenseFacts",
+    "WidgetSample",
+    "keep_user_text",
+    "read_license",
+    "read_metadata",
+    "write_card",
+]
+
+BEGIN = "<!-- hftune: begin. Written anew at every push; text before and after it is kept. -->"
+END = "<!-- hftune: end -->"
+TAGS = ("image-classification", "timm", "transformers", "hftune")
+
+_BLOCK = re.compile(r"<!-- hftune: begin\b.*?<!-- hftune: end -->", re.DOTALL)
+_FRONT = re.compile(r"\s*---[ \t]*\r?\n")
+_LOCAL_DATA = "imagefolder"
+
+
+def write_card(facts: CardFacts, existing: str | None) -> str:
+    """Give the whole README.md; text and keys of `existing` that are not ours are kept.
+
+    Raises PublishError when the metadata of `existing` cannot be read.
+    """
+    block = f"{BEGIN}\n\n{human_part(facts)}\n\n{END}\n"
+    card = _join(_to_dict(_metadata(facts)), block)
+    return card if existing is None else keep_user_text(card, existing)
+
+
+def keep_user_text(card: str, existing: str) -> str:
+    """Give `card` with what a user added in `existing`: text around our block, keys, tags.
+
+    Where `existing` has no block of ours, all of its text follows the block. Raises PublishError
+    when the metadata of one of them cannot be read.
+    """
+    ours, our_body = _split(card)
+    theirs, their_body = _split(existing)
+    tags = [*_as_list(ours.get("tags")), *_as_list(theirs.get("tags"))]
+    merged = ours | {key: value for key, value in theirs.items() if key not in ours}
+    if tags:
+        merged["tags"] = list(dict.fromkeys(tags))
+    block = _BLOCK.search(our_body)
+    if block is None:  # a card that hftune did not write speaks for itself
+        return card
+    if _BLOCK.search(their_body):
+        body = _BLOCK.sub(lambda _: block[0], their_body, count=1)
+    elif their_body.strip():
+        body = f"{block[0]}\n\n{their_body.strip()}\n"
+    else:
+        body = our_body
+    return _join(merged, body)
+
+
+def read_metadata(text: str) -> dict[str, Any]:
+    """Give the metadata of a README's text, {} if it has none. Raises PublishError."""
+    return _split(text)[0]
+
+
+def read_license(folder: Path) -> str | None:
+    """Give the licence that a model's folder states: in its card, else in timm's config."""
+    card = folder / "README.md"
+    if card.is_file():
+        stated = _as_list(read_metadata(card.read_text(encoding="utf-8-sig")).get("license"))
+        if stated:
+            return ", ".join(stated)
+    config = folder / "config.json"
+    if not config.is_file():
+        return None
+    try:
+        value = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # a config that cannot be read is reported by whoever builds the model
+    block = value.get("pretrained_cfg", value) if isinstance(value, dict) else {}
+    stated_there = block.get("license") if isinstance(block, dict) else None
+    return stated_there if isinstance(stated_there, str) and stated_there else None
+
+
+def _metadata(facts: CardFacts) -> ModelCardData:
+    base = (facts.base.hub_id or facts.base.repo_id) if facts.base.pretrained else None
+    results = [row for result in facts.results for row in _card_results(facts, result)]
+    ids = dict.fromkeys(metric_id(name) for result in facts.results for name in result.values)
+    return ModelCardData(
+        library_name="timm",
+        pipeline_tag="image-classification",
+        tags=list(TAGS),
+        license=facts.license.id,
+        license_name=facts.license.name,
+        license_link=facts.license.link,
+        base_model=base,
+        base_model_relation=None if base is None else "finetune",
+        datasets=None if facts.data.repo_id is None else [facts.data.repo_id],
+        metrics=list(ids) or None,
+        model_name=_short_name(facts),
+        eval_results=results or None,
+        widget=[_widget(sample) for sample in facts.samples] or None,
+    )
+
+
+def _card_results(facts: CardFacts, result: EvalResult) -> list[CardResult]:
+    """Give one line of the model index per metric of a split."""
+    data = facts.data
+    return [
+        CardResult(
+            task_type="image-classification",
+            task_name="Image Classification",
+            dataset_type=data.repo_id or _LOCAL_DATA,
+            dataset_name=_data_name(data),
+            dataset_config=data.config,
+            dataset_split=split_title(result.split),
+            dataset_revision=data.commit,
+            metric_type=metric_id(name),
+            metric_name=metric_name(name),
+            metric_value=round(value, 6),
+        )
+        for name, value in result.values.items()
+    ]
+
+
+def _widget(sample: WidgetSample) -> dict[str, Any]:
+    scores = [{"label": label, "score": round(s, 4)} for label, s in sample.scores.items()]
+    return {"src": sample.path, "example_title": sample.title, "output": scores}
+
+
+def _data_name(data: DataFacts) -> str:
+    if data.repo_id is not None:
+        return data.repo_id.rpartition("/")[2]
+    return Path(data.path).name if data.path else "local images"
+
+
+def _short_name(facts: CardFacts) -> str:
+    return facts.run if facts.repo_id is None else facts.repo_id.rpartition("/")[2]
+
+
+def _split(text: str) -> tuple[dict[str, Any], str]:
+    """Give metadata and body of a README."""
+    if not _FRONT.match(text):
+        return {}, text
+    try:
+        card = ModelCard(text, ignore_metadata_errors=True)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise PublishError(
+            "the metadata at the top of this README.md cannot be read",
+            found=str(error),
+            remedy="correct the block between the two '---' lines",
+        ) from error
+    return _to_dict(card.data), str(card.text).lstrip("\r\n")
+
+
+def _join(metadata: Mapping[str, Any], body: str) -> str:
+    """Put metadata and body together as the Hub reads them."""
+    block = ModelCardData(**metadata).to_yaml(original_order=list(metadata))
+    return f"---\n{block}\n---\n\n{body}"
+
+
+def _to_dict(data: CardData) -> dict[str, Any]:
+    values: dict[str, Any] = data.to_dict()  # type: ignore[no-untyped-call]  # not typed there
+    return values
+
+
+def _as_list(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [str(item) for item in value] if isinstance(value, list) else []

@@ -1,0 +1,132 @@
+"""One door to the Hub's client library: settings, a time limit, and bounded retry."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from huggingface_hub import HfApi, constants, get_session
+
+from hftune import __version__
+from hftune.errors import RequestError
+from hftune.hub import failure
+from hftune.hub.failure import Errand
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings:
+    """Where the Hub is and how patiently it is asked. Times are in seconds.
+
+    `token` None lets the client library find one, False sends none. `timeout` bounds the silence
+    of a server, not a transfer. `attempts` counts the first one; pauses double from `first_pause`.
+    A server that asks for more than `longest_pause` is not waited for.
+    """
+
+    endpoint: str
+    cache: Path
+    token: str | Literal[False] | None = field(default=None, repr=False)
+    offline: bool = False
+    timeout: float = 60.0
+    attempts: int = 4
+    first_pause: float = 1.0
+    longest_pause: float = 60.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise RequestError(
+                "this is no address of a Hub",
+                found=repr(self.endpoint),
+                allowed="http://HOST:PORT or https://HOST",
+                where="HF_ENDPOINT",
+            )
+        object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
+
+
+def settings_from_environment() -> HubSettings:
+    """Give what the client library read from HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_CACHE, HF_HOME.
+
+    The library reads them once, when it is imported; so they are asked of it, not read again.
+    """
+    return HubSettings(
+        endpoint=constants.ENDPOINT,
+        cache=Path(constants.HF_HUB_CACHE).expanduser(),
+        offline=constants.HF_HUB_OFFLINE,
+    )
+
+
+def open_api(settings: HubSettings) -> HfApi:
+    """Give the client library's interface for these settings; nothing is sent yet."""
+    return HfApi(
+        endpoint=settings.endpoint,
+        token=settings.token,
+        library_name="hftune",
+        library_version=__version__,
+    )
+
+
+def ask(settings: HubSettings, errand: Errand, request: Callable[[], T]) -> T:
+    """Make one request, again after failures that pass. Raises HubError and its kin.
+
+    `request` is called up to `settings.attempts` times, so it must be safe to repeat.
+    """
+    if settings.offline:
+        raise failure.offline(errand)
+    attempt = 1
+    while True:
+        limit_silence(settings)
+        try:
+            return request()
+        except failure.CLIENT_ERRORS as error:
+            pause_or_raise(settings, errand, error, attempt)
+        attempt += 1
+
+
+def pause_or_raise(settings: HubSettings, errand: Errand, error: Exception, attempt: int) -> None:
+    """Sleep before the next attempt, or raise the error in our words.
+
+    An error that is none of the Hub's (a full disk, a defect) is raised as it is.
+    """
+    pause = _pause_after(settings, error, attempt)
+    if pause is None:
+        ours = failure.translate(error, errand, token=settings.token or None)
+        if ours is None:
+            raise error
+        raise ours from error
+    logger.warning(
+        "could not %s (%s); trying again in %.0f s, attempt %d of %d",
+        errand.doing,
+        failure.short_cause(error, token=settings.token or None),
+        pause,
+        attempt + 1,
+        settings.attempts,
+    )
+    time.sleep(pause)
+
+
+def limit_silence(settings: HubSettings) -> None:
+    """Give the client library's shared session a time limit if it has none.
+
+    Without one, a server that accepts a connection and stays silent holds a push for ever. The
+    library closes its session after some failures, so this is done before every request. A session
+    that the user's own factory made with a limit keeps it.
+    """
+    session = get_session()
+    if session.timeout.read is None:
+        session.timeout = settings.timeout
+
+
+def _pause_after(settings: HubSettings, error: Exception, attempt: int) -> float | None:
+    """Give the seconds to wait before another attempt; None if there should be none."""
+    if attempt >= settings.attempts or not failure.passes(error):
+        return None
+    asked = failure.asked_pause(error)
+    if asked is not None:
+        return asked if asked <= settings.longest_pause else None
+    return min(settings.first_pause * 2.0 ** (attempt - 1), settings.longest_pause)
