@@ -4,14 +4,18 @@ Durations and spans stay text here ('5%', '3 epochs', '10 min') and become numbe
 Every field's comment is its help in the JSON schema.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate, doc
 
 from hftune.errors import UnitError
 from hftune.units import parse_duration, parse_span
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MULTIPLE = re.compile(r"(\d+\.?\d*|\.\d+)x")
 
 
 def is_span(text: str) -> bool:
@@ -23,18 +27,22 @@ def is_span(text: str) -> bool:
     return True
 
 
+def is_step_of_run(text: str) -> bool:
+    """Say whether `text` is a share of the run, steps or epochs, above zero."""
+    return is_span(text) and parse_span(text).value > 0
+
+
 def is_length(text: str) -> bool:
     """Say whether `text` is a number of steps or epochs above zero."""
-    return is_span(text) and parse_span(text).unit != "percent" and parse_span(text).value > 0
+    return is_step_of_run(text) and parse_span(text).unit != "percent"
 
 
 def is_duration(text: str) -> bool:
-    """Say whether `text` is a wall-clock duration."""
+    """Say whether `text` is a wall-clock duration above zero."""
     try:
-        parse_duration(text)
+        return parse_duration(text) > 0
     except UnitError:
         return False
-    return True
 
 
 def is_interval(text: str) -> bool:
@@ -42,16 +50,56 @@ def is_interval(text: str) -> bool:
     return is_duration(text) or is_length(text)
 
 
-def is_fraction_or_count(value: str) -> bool:
-    """Say whether `value` is a percentage between 0% and 100%."""
-    return is_span(value) and parse_span(value).unit == "percent"
+def is_share(text: str) -> bool:
+    """Say whether `text` is a percentage between 0% and 100%."""
+    return is_span(text) and parse_span(text).unit == "percent"
 
 
-SpanText = Annotated[str, Predicate(is_span)]
-LengthText = Annotated[str, Predicate(is_length)]
-DurationText = Annotated[str, Predicate(is_duration)]
-IntervalText = Annotated[str, Predicate(is_interval)]
-ShareText = Annotated[str, Predicate(is_fraction_or_count)]
+def is_multiple(text: str) -> bool:
+    """Say whether `text` is a multiple such as '3x' or '0.1x', above zero or zero."""
+    return _MULTIPLE.fullmatch(text.strip()) is not None
+
+
+def is_run_name(text: str) -> bool:
+    """Say whether `text` can be the name of a folder everywhere."""
+    return _RUN_NAME.fullmatch(text) is not None
+
+
+# `doc` is what a message and the JSON schema say is allowed.
+SpanText = Annotated[
+    str,
+    Predicate(is_span),
+    doc("a share of the run up to '100%', or steps or epochs, such as '300 steps' or '2 epochs'"),
+]
+EveryText = Annotated[
+    str,
+    Predicate(is_step_of_run),
+    doc("steps, epochs or a share of the run above zero, such as '300 steps', '1 epoch' or '5%'"),
+]
+LengthText = Annotated[
+    str,
+    Predicate(is_length),
+    doc("a number of epochs or steps above zero, such as '10 epochs' or '500 steps'"),
+]
+IntervalText = Annotated[
+    str,
+    Predicate(is_interval),
+    doc("a time, steps or epochs above zero, such as '10 min', '500 steps' or '1 epoch'"),
+]
+ShareText = Annotated[
+    str, Predicate(is_share), doc("a percentage between '0%' and '100%', such as '10%'")
+]
+Rate = (
+    Annotated[float, Ge(0)]
+    | Annotated[str, Predicate(is_multiple), doc("a multiple of optim.lr such as '3x'")]
+)
+RunName = Annotated[
+    str,
+    Predicate(is_run_name),
+    doc("letters, digits, '-', '_' and '.', the first a letter or digit"),
+]
+PixelSide = Annotated[int, Ge(8)]
+Text = Annotated[str, MinLen(1), doc("some text")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +109,7 @@ class Component:
     In a recipe: `adamw`, or `{name: adamw, betas: [0.9, 0.999]}`.
     """
 
-    name: Annotated[str, MinLen(1)]
+    name: Text
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -70,15 +118,15 @@ class ModelRecipe:
     """Which backbone, from where, and what is changed in it."""
 
     # Hub repository ("timm/resnet50.a1_in1k", "org/name@revision") or a local folder ("./folder").
-    repo: str | None = None
+    repo: Text | None = None
     # Commit, tag or branch of `repo`; also possible as "@revision" in `repo`.
-    revision: str | None = None
+    revision: Text | None = None
     # timm architecture name; needed only where `repo` is not given.
-    architecture: str | None = None
+    architecture: Text | None = None
     # Local .safetensors (or, with allow_pickle, .pth) file to load in place of the repository's.
-    weights: str | None = None
+    weights: Text | None = None
     # Prefix to strip from the keys of the weight file, for instance "backbone.".
-    strip_prefix: str | None = None
+    strip_prefix: Text | None = None
     # Read pickled weights (tensors only); never from the Hub.
     allow_pickle: bool = False
     # false: same architecture, random start.
@@ -86,7 +134,7 @@ class ModelRecipe:
     # How a new head starts: normal (sd 0.02), zero, or timm's own.
     head_init: Literal["normal", "zero", "timm"] = "normal"
     # Height and width in pixels, or one number for both; null: the model's own.
-    image_size: Annotated[int, Ge(8)] | tuple[int, int] | None = None
+    image_size: PixelSide | tuple[PixelSide, PixelSide] | None = None
     # Share of the resized image that the central crop keeps; null: the model's own.
     crop_fraction: Annotated[float, Gt(0), Le(1)] | None = None
     # Input channels; null: the model's own.
@@ -110,7 +158,7 @@ class DataRecipe:
     # Share kept for testing where the source has no test split; 0% for none.
     test: ShareText = "0%"
     # Columns whose combinations every split holds in equal shares, besides the label.
-    stratify: tuple[str, ...] = ()
+    stratify: tuple[Text, ...] = ()
     # Seed of the splits, separate from the training seed.
     split_seed: Annotated[int, Ge(0)] = 0
     # Augmentations in order, each by name.
@@ -132,7 +180,7 @@ class OptimRecipe:
     # Factor per depth from the head down (1 or null: none).
     layer_decay: Annotated[float, Gt(0), Le(1)] | None = None
     # Rates by selector: a number is absolute, "3x" a multiple of lr.
-    rates: Mapping[str, float | str] = field(default_factory=dict)
+    rates: Mapping[str, Rate] = field(default_factory=dict)
     # Optimizer.
     method: Component = Component(name="adamw")
     # Shape of the rate over the run, with `warmup` for any of them.
@@ -158,7 +206,7 @@ class UnfreezeStep:
     # Share of the run, steps or epochs.
     at: SpanText = "0%"
     # Selectors: head, stage.-1, layer.3, norm, name:PATTERN, all.
-    train: Annotated[tuple[str, ...], MinLen(1)]
+    train: Annotated[tuple[Text, ...], MinLen(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +232,11 @@ class EvalRecipe:
     """When and by what the model is judged."""
 
     # Steps, epochs or a share of the run between evaluations.
-    every: SpanText = "1 epoch"
+    every: EveryText = "1 epoch"
     # Metric that picks the best weights; null: the problem's own.
-    best: str | None = None
+    best: Text | None = None
     # Metrics to compute; empty: the problem's own.
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[Text, ...] = ()
     # Images per forward pass and process; null: as in training.
     batch_size: Annotated[int, Ge(1)] | None = None
     # End early after this many evaluations without a gain; null: never.
@@ -212,7 +260,7 @@ class TrackRecipe:
     # Steps or epochs between lines.
     every: LengthText = "10 steps"
     # tensorboard, trackio, wandb, mlflow ...: any tracker that Accelerate knows.
-    trackers: tuple[str, ...] = ()
+    trackers: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,13 +268,13 @@ class HubRecipe:
     """Where the result is published."""
 
     # Repository; null: not pushed by `train`.
-    push_to: str | None = None
+    push_to: Text | None = None
     # Only for a repository that this push creates.
     private: bool = True
     # Branch to push to.
-    revision: str = "main"
+    revision: Text = "main"
     # Licence of the result; null: carried from the base.
-    license: str | None = None
+    license: Text | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +282,7 @@ class Recipe:
     """Everything that decides the result of a run."""
 
     # The run's name; also its folder under runs/.
-    run: Annotated[str, MinLen(1)]
+    run: RunName
     model: ModelRecipe
     data: DataRecipe
     # single_label or multi_label.

@@ -1,0 +1,46 @@
+"""What a recipe's settings must fulfil together, where every one of them is fine alone."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from hftune.recipe.read import SettingPath
+from hftune.recipe.schema import ModelRecipe, Recipe, UnfreezeStep
+from hftune.units import parse_span
+
+Finding = tuple[SettingPath, str]
+
+
+def broken_rules(recipe: Recipe) -> Iterator[Finding]:
+    """Give each setting that does not go with the others, and the sentence about it."""
+    yield from _model(recipe.model)
+    yield from _unfreeze(recipe.unfreeze)
+
+
+def _model(model: ModelRecipe) -> Iterator[Finding]:
+    if model.repo is None and model.architecture is None:
+        yield (
+            ("model", "repo"),
+            "missing; give the repository of a backbone, or model.architecture for a timm name",
+        )
+    if model.revision is not None and model.repo is None:
+        yield ("model", "revision"), "there is no model.repo that it could belong to"
+    if model.revision is not None and model.repo is not None and "@" in model.repo:
+        yield ("model", "revision"), f"model.repo names one as well: '{model.repo}'; keep one"
+    if model.strip_prefix is not None and model.weights is None:
+        yield ("model", "strip_prefix"), "this is for the file model.weights, which is not given"
+    if model.weights is not None and not model.pretrained:
+        yield ("model", "weights"), "pretrained: false starts from random weights; keep one"
+
+
+def _unfreeze(steps: tuple[UnfreezeStep, ...]) -> Iterator[Finding]:
+    """Check the order as far as it can be seen without the length of the data."""
+    if not steps:
+        yield ("unfreeze",), "this is empty; give at least {at: 0%, train: [all]}"
+        return
+    if parse_span(steps[0].at).value != 0:
+        yield ("unfreeze", 0, "at"), f"'{steps[0].at}' is too late; the first must be at 0%"
+    for index, (before, step) in enumerate(pairwise(steps), start=1):
+        earlier, later = parse_span(before.at), parse_span(step.at)
+        if earlier.unit == later.unit and later.value <= earlier.value:
+            text = f"'{step.at}' is not after '{before.at}'; give the steps in order"
+            yield ("unfreeze", index, "at"), text

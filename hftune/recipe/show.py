@@ -1,0 +1,77 @@
+"""Recipe -> mapping, YAML and digest; what differs between two recipes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from hftune.files import digest_json
+from hftune.recipe.origins import leaves
+from hftune.recipe.read import dotted
+from hftune.recipe.schema import Component, Recipe
+
+# Settings that may change when a run goes on: none of them moves a weight, apart from `length`,
+# which says where the run ends.
+FREE_SETTINGS = ("data.workers", "hub", "save", "track", "train.length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One setting with another value: None stands for null and for a value that is not there."""
+
+    setting: str
+    old: Any
+    new: Any
+
+    @property
+    def is_free(self) -> bool:
+        """Say whether a run may go on in spite of this change."""
+        return any(f"{self.setting}.".startswith(f"{free}.") for free in FREE_SETTINGS)
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Give every setting as plain values, defaults included; components as name and options."""
+    values = _plain(recipe)
+    assert isinstance(values, dict)
+    return values
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Give the whole recipe as YAML that reads back as the same recipe."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None
+    yaml.width = 4096
+    stream = StringIO()
+    yaml.dump(to_dict(recipe), stream)
+    return stream.getvalue()
+
+
+def digest(recipe: Recipe) -> str:
+    """Give 64 hex digits that change with any setting."""
+    return digest_json(to_dict(recipe))
+
+
+def changed_settings(old: Recipe, new: Recipe) -> list[Change]:
+    """Give every setting whose value differs, in the order of the recipe."""
+    before = {dotted(path): value for path, value in leaves(to_dict(old))}
+    after = {dotted(path): value for path, value in leaves(to_dict(new))}
+    return [
+        Change(setting=setting, old=before.get(setting), new=after.get(setting))
+        for setting in {**before, **after}
+        if before.get(setting) != after.get(setting)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return {"name": value.name} | {key: _plain(item) for key, item in value.options.items()}
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
