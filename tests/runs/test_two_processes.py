@@ -46,9 +46,7 @@ def test_two_processes_equal_one(
         assert torch.allclose(value, other[name], atol=WEIGHT_TOLERANCE), name
 
 
-def test_two_processes_resume_what_one_began(
-    write_recipe, command, launch_two, metrics, tmp_path
-):
+def test_two_processes_resume_what_one_began(write_recipe, command, launch_two, metrics, tmp_path):
     recipe = write_recipe()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert command("train", recipe, "--output", str(whole)).code == 0

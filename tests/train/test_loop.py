@@ -73,9 +73,7 @@ def test_resume_after_a_signal_is_bit_exact(
     model = make_tiny_model("test_resnet", drop_rate=0.2)
     _, progress = run_it(recipe, model, splits, run)
     assert progress.step == stop
-    resumed = make_tiny_model(
-        "test_resnet", drop_rate=0.2, seed=1
-    )  # other start
+    resumed = make_tiny_model("test_resnet", drop_rate=0.2, seed=1)  # other start
     _, progress = run_it(recipe, resumed, splits, run)
     assert progress.step == 9
     assert_equal_states(state_of(resumed), state_of(undisturbed))
