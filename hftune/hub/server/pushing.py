@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,39 +51,40 @@ def preupload(call: Call) -> Response:
 def commit(call: Call) -> Response:
     """Add one commit to a branch, or open a pull request with it."""
     repo = call.readable_repo()
-    token = _require_pusher(call, repo)
+    author = _require_pusher(call, repo)
     wish = read_wish(call, repo)
-    note = Note(title=wish.title, message=wish.message, author=token)
+    note = Note(title=wish.title, message=wish.message, author=author)
     page = f"{call.endpoint}/{repo.name.page}"
+    proposed = call.flag("create_pr")
     with repo.changing():
         kind, name = repo.branch_ref(call.segment("revision"))
+        if proposed and kind != "heads":
+            raise Refusal(400, "a pull request starts from a branch")
         head = repo.resolve(f"refs/{kind}/{name}")
-        check_parent(wish.parent, head)
-        made = repo.write_commit(changed_tree(head, wish), note, parent=head.id)
-        reply = {
-            "success": True,
-            "commitOid": made.id,
-            "commitUrl": f"{page}/commit/{made.id}",
-            "hookOutput": "",
-        }
-        if call.flag("create_pr"):
-            if kind != "heads":
-                raise Refusal(400, "a pull request starts from a branch")
-            number = pulls.open_pull(repo, note, base=name, start=head.id, head=made.id)
+        # A pull request may start at an older commit; a branch only grows from its head.
+        start = _parent_among(wish.parent, repo.history(head) if proposed else [head])
+        made = repo.write_commit(changed_tree(start, wish), note, parent=start.id)
+        reply: dict[str, Any] = {"success": True, "commitOid": made.id}
+        reply["commitUrl"] = f"{page}/commit/{made.id}"
+        if proposed:
+            number = pulls.open_pull(repo, note, base=name, start=start.id, head=made.id)
             reply["pullRequestUrl"] = f"{page}/discussions/{number}"
         else:
             repo.set_ref(kind, name, made.id)
     return reply_json(reply)
 
 
-def check_parent(parent: str | None, head: Commit) -> None:
-    """Raise Refusal 412 unless the branch is where the client believes it to be."""
-    if parent is None:
-        return
-    if not re.fullmatch(r"[0-9a-f]{5,40}", parent):
+def _parent_among(parent: str | None, commits: Iterable[Commit]) -> Commit:
+    """Give the commit to build on: the first, or the one the client names by its first digits.
+
+    Raise Refusal 412 if it is not among `commits`: the branch is not where the client believes.
+    """
+    if parent is not None and not re.fullmatch(r"[0-9a-f]{5,40}", parent):
         raise Refusal(400, "parentCommit must be 5 to 40 hexadecimal digits")
-    if not head.id.startswith(parent):
-        raise Refusal(412, "A commit has happened since. Please refresh and try again.")
+    for commit in commits:
+        if commit.id.startswith(parent or ""):
+            return commit
+    raise Refusal(412, "A commit has happened since. Please refresh and try again.")
 
 
 def read_wish(call: Call, repo: Repo) -> Wish:
