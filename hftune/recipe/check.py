@@ -59,8 +59,10 @@ def explain(
     """
     faults: dict[SettingPath, list[Fault]] = {}
     for details in error.errors(include_url=False):
-        path = _setting(details["loc"], hint, is_missing=details["type"] == "missing")
-        fault = Fault(kind=details["type"], facts=details.get("ctx", {}))
+        path, kind = _setting(details["loc"], hint), details["type"]
+        if kind == "missing" and path and isinstance(path[-1], int):
+            path, kind = path[:-1], "too_short"  # the list lacks an entry
+        fault = Fault(kind=kind, facts=details.get("ctx", {}))
         faults.setdefault(path, []).append(fault)
     for path, complaints in faults.items():
         value, allowed = _reach(values, hint, path)
@@ -69,7 +71,7 @@ def explain(
         yield path, sentence(complaints, value, allowed, name)
 
 
-def _setting(loc: tuple[int | str, ...], hint: Any, *, is_missing: bool) -> SettingPath:
+def _setting(loc: tuple[int | str, ...], hint: Any) -> SettingPath:
     """Give the setting that a location of the library means: without union members and options."""
     path: SettingPath = ()
     for part in loc:
@@ -79,7 +81,7 @@ def _setting(loc: tuple[int | str, ...], hint: Any, *, is_missing: bool) -> Sett
         if hint is _LOST:
             break
         path = (*path, part)
-    return path[:-1] if is_missing and path and isinstance(path[-1], int) else path
+    return path
 
 
 def _inside(hint: Any, part: int | str) -> Any:

@@ -1,7 +1,7 @@
 """Recipe -> mapping, YAML and digest; what differs between two recipes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from io import StringIO
 from typing import Any
 
@@ -17,18 +17,7 @@ from hftune.recipe.schema import Component, Recipe
 FREE_SETTINGS = ("data.workers", "hub", "save", "track", "train.length")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One setting with another value: None stands for null and for a value that is not there."""
-
-    setting: str
-    old: Any
-    new: Any
-
-    @property
-    def is_free(self) -> bool:
-        """Say whether a run may go on in spite of this change."""
-        return any(f"{self.setting}.".startswith(f"{free}.") for free in FREE_SETTINGS)
+Change = tuple[str, Any, Any]
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -54,15 +43,27 @@ def digest(recipe: Recipe) -> str:
     return digest_json(to_dict(recipe))
 
 
-def changed_settings(old: Recipe, new: Recipe) -> list[Change]:
-    """Give every setting whose value differs, in the order of the recipe."""
+def differences(old: Recipe, new: Recipe) -> list[Change]:
+    """Give (setting, old value, new value) where they differ, in the order of the recipe.
+
+    A value that one of them does not have is None.
+    """
     before = {dotted(path): value for path, value in leaves(to_dict(old))}
     after = {dotted(path): value for path, value in leaves(to_dict(new))}
     return [
-        Change(setting=setting, old=before.get(setting), new=after.get(setting))
+        (setting, before.get(setting), after.get(setting))
         for setting in {**before, **after}
         if before.get(setting) != after.get(setting)
     ]
+
+
+def changed_settings(old: Recipe, new: Recipe) -> list[Change]:
+    """Give the differences that forbid a run to go on: those outside `FREE_SETTINGS`."""
+    return [change for change in differences(old, new) if not _is_free(change[0])]
+
+
+def _is_free(setting: str) -> bool:
+    return any(f"{setting}.".startswith(f"{free}.") for free in FREE_SETTINGS)
 
 
 def _plain(value: Any) -> Any:
