@@ -1,0 +1,235 @@
+"""A pulled timm folder, or an architecture's name -> a module with a head for these classes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from timm.models import adapt_input_conv, model_entrypoint
+from torch import Tensor, nn
+
+from hftune.core import BaseFacts, InputSpec, LabelSpace, Model, RepoRef, WeightsReport
+from hftune.errors import ModelError
+from hftune.hub.card import read_license
+from hftune.model.construct import construct, image_size, shaping_args
+from hftune.model.head import kept_rows, reorder_rows, start_head
+from hftune.model.hub_config import HubConfig, read_config, registry_config, weights_in
+from hftune.model.layer_map import head_modules, is_under, map_layers
+from hftune.model.weights import load_into, read_weights
+from hftune.recipe.schema import ModelRecipe
+
+logger = logging.getLogger(__name__)
+
+Filter = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
+
+
+def build_model(
+    recipe: ModelRecipe, labels: LabelSpace, *, source: RepoRef | None, seed: int = 0
+) -> Model:
+    """Build the recipe's backbone on the CPU in fp32, with a head for `labels`.
+
+    `source` is the pulled repository or folder; None where the recipe names an architecture only.
+    The base's head is kept only if its class names are those of `labels`, row by row under the same
+    name; equal counts are not enough. Random values come from `seed` alone, and the global random
+    state is as before. Nothing is downloaded. Raises ModelError and WeightsError.
+    """
+    config = _config(recipe, source)
+    args = shaping_args(recipe, config)
+    module = construct(config, args, recipe=recipe, num_classes=labels.size, seed=seed)
+    head = head_modules(module)
+    if recipe.pretrained:
+        report = _load(module, head, recipe=recipe, config=config, labels=labels, source=source)
+    else:
+        report = WeightsReport(reset=tuple(module.state_dict()))
+        logger.info("%s starts from random values, seed %d", config.architecture, seed)
+    if report.reset:
+        start_head(module, head, num_classes=labels.size, init=recipe.head_init, seed=seed)
+    return Model(
+        module=module,
+        input_spec=_input_spec(recipe, config),
+        layers=map_layers(module),
+        weights=report,
+        base=_base_facts(recipe, config, args, source),
+    )
+
+
+def _config(recipe: ModelRecipe, source: RepoRef | None) -> HubConfig:
+    """Settle the architecture; the recipe and the repository must not name different ones."""
+    named = recipe.architecture
+    if source is None or source.folder is None:
+        if named is None:
+            raise ModelError(
+                "no model is named",
+                allowed="a repository or folder in model.repo, or a name in model.architecture",
+                where="model",
+            )
+        return registry_config(named)
+    config = read_config(source.folder, repo_id=source.repo_id)
+    if named is not None and named.partition(".")[0] != config.architecture:
+        raise ModelError(
+            "the recipe and the repository name different architectures",
+            found=f"{named} in the recipe, {config.architecture} in the repository",
+            where="model.architecture",
+            remedy="remove model.architecture; the repository states it",
+        )
+    return config
+
+
+def _load(
+    module: nn.Module,
+    head: tuple[str, ...],
+    *,
+    recipe: ModelRecipe,
+    config: HubConfig,
+    labels: LabelSpace,
+    source: RepoRef | None,
+) -> WeightsReport:
+    """Fill the module from the weight file and say in one line what became of the head."""
+    path = _weights_path(recipe, source)
+    tensors = read_weights(path, strip_prefix=recipe.strip_prefix, allow_pickle=recipe.allow_pickle)
+    tensors = _fit_input(tensors, module, head, config=config)
+    # A file named in the recipe has no class names beside it.
+    base_names = config.label_names if recipe.weights is None else ()
+    rows = kept_rows(base_names, labels.names)
+    if rows is None:
+        report = load_into(module, tensors, head=head)
+        fate = f"is new for {labels.size} classes; the base knows {_count(base_names)}"
+    else:
+        tensors = reorder_rows(tensors, head, rows=rows, offset=config.label_offset)
+        report = load_into(module, tensors)
+        order = "kept" if list(rows) == sorted(rows) else "kept, its rows reordered by name"
+        fate = f"is {order}: the base has the same {labels.size} classes"
+    logger.info(
+        "%s: %d tensors loaded, %d reset, %d missing, %d left over; the head %s",
+        path.name,
+        len(report.matched),
+        len(report.reset),
+        len(report.missing),
+        len(report.left_over),
+        fate,
+    )
+    return report
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} others" if names else "none by name"
+
+
+def _weights_path(recipe: ModelRecipe, source: RepoRef | None) -> Path:
+    if recipe.weights is not None:
+        return Path(recipe.weights).expanduser()
+    if source is None:
+        raise ModelError(
+            "the architecture is known, its weights are not",
+            found=f"model.architecture {recipe.architecture}, no repository and no file",
+            where="model",
+            remedy="set model.repo or model.weights, or model.pretrained: false to start at random",
+        )
+    return weights_in(source)
+
+
+def _fit_input(
+    tensors: dict[str, Tensor], module: nn.Module, head: tuple[str, ...], *, config: HubConfig
+) -> dict[str, Tensor]:
+    """Adapt tensors to this image size and channel count with timm's own rules.
+
+    timm's filter of a family also renames what older versions called otherwise. It is used only
+    where names or shapes do not fit as they are.
+    """
+    wanted = {n: t.shape for n, t in module.state_dict().items() if not is_under(n, head)}
+    if all(name in tensors and tensors[name].shape == shape for name, shape in wanted.items()):
+        return tensors
+    fitted = _filtered(tensors, module, config.architecture)
+    fitted = _fit_first_layer(fitted, module, config)
+    resized = [n for n in wanted if n in tensors and fitted[n].shape != tensors[n].shape]
+    if resized:
+        logger.info("adapted to the input's size or channels: %s", ", ".join(resized[:8]))
+    return fitted
+
+
+def _filtered(
+    tensors: dict[str, Tensor], module: nn.Module, architecture: str
+) -> dict[str, Tensor]:
+    family = sys.modules[model_entrypoint(architecture).__module__]
+    family_filter = cast("Filter | None", getattr(family, "checkpoint_filter_fn", None))
+    if family_filter is None:
+        return tensors
+    try:
+        return family_filter(dict(tensors), module)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        # Filters trip over files of other architectures; the loading then says what is wrong.
+        return tensors
+
+
+def _fit_first_layer(
+    tensors: Mapping[str, Tensor], module: nn.Module, config: HubConfig
+) -> dict[str, Tensor]:
+    """Sum or repeat the first layer's input channels where the model sees another number."""
+    fitted = dict(tensors)
+    channels = cast("int", getattr(module, "in_chans", config.input_size[0]))
+    source_channels = config.input_size[0]
+    first = config.pretrained_cfg.get("first_conv")
+    layers = (first,) if isinstance(first, str) else cast("Sequence[str]", first or ())
+    for name in (f"{layer}.weight" for layer in layers):
+        if name not in fitted or channels == source_channels:
+            continue
+        try:
+            if source_channels != 3:  # timm's rule before version 1.0.31 takes colour weights only
+                raise NotImplementedError
+            fitted[name] = adapt_input_conv(channels, fitted[name])
+        except NotImplementedError as error:
+            raise ModelError(
+                "these weights cannot be adapted to this number of channels",
+                found=f"weights for {source_channels} channels",
+                allowed=f"model.channels: {source_channels}",
+                where="model.channels",
+            ) from error
+    return fitted
+
+
+def _input_spec(recipe: ModelRecipe, config: HubConfig) -> InputSpec:
+    """Settle what the model sees; for another channel count each channel gets the mean values."""
+    facts = config.pretrained_cfg
+    height, width = image_size(recipe, config)
+    channels = recipe.channels or config.input_size[0]
+    crop = recipe.crop_fraction or cast("float", facts["crop_pct"])
+    return InputSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        mean=_per_channel(cast("Sequence[float]", facts["mean"]), channels),
+        std=_per_channel(cast("Sequence[float]", facts["std"]), channels),
+        interpolation=str(facts["interpolation"]),
+        crop_fraction=crop,
+        crop_mode=str(facts["crop_mode"]),
+    )
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    if len(values) == channels:
+        return tuple(values)
+    return (sum(values) / len(values),) * channels
+
+
+def _base_facts(
+    recipe: ModelRecipe,
+    config: HubConfig,
+    args: Mapping[str, object],
+    source: RepoRef | None,
+) -> BaseFacts:
+    """Record the origin. Weights from elsewhere, or none, have no Hub name and no licence here."""
+    known = source if recipe.pretrained and recipe.weights is None else None
+    folder = known.folder if known is not None else None
+    return BaseFacts(
+        architecture=config.architecture,
+        repo_id=source.repo_id if source is not None else None,
+        hub_id=config.hub_id if known is not None else None,
+        commit=source.commit if source is not None else None,
+        license=read_license(folder) if folder is not None else None,
+        pretrained=recipe.pretrained,
+        pretrained_cfg=config.pretrained_cfg,
+        model_args=args,
+    )
