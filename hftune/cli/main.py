@@ -9,10 +9,10 @@ import sys
 from importlib import import_module
 from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from hftune import __version__
 from hftune.errors import HftuneError
 
 # verb -> (module, help). A module is imported when its verb is used, so help stays instant.
@@ -30,33 +30,40 @@ VERBS = {
 }
 
 
+# typer brings click along, in new releases as a part of itself. Its classes are found by name,
+# and typed Any, so that both serve.
+_BASES = {cls.__name__: cls for cls in typer.BadParameter.__mro__}
+ClickException: Any = _BASES["ClickException"]
+UsageError: Any = _BASES["UsageError"]
+
+
 class LazyVerbs(TyperGroup):
     """A group whose commands are imported on first use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Give the verbs in their order of use."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import one verb, or give a stand-in with its help line for the overview."""
         if cmd_name not in VERBS:
             return None
         module_name, help_text = VERBS[cmd_name]
         if ctx.resilient_parsing or _asks_for_overview():
-            return click.Command(cmd_name, help=help_text)
+            return TyperCommand(cmd_name, help=help_text)
         return _load(module_name, cmd_name, help_text)
 
     def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+        self, ctx: Any, args: list[str]
+    ) -> tuple[str | None, Any, list[str]]:
         """Name close verbs when there is no such verb."""
         name = args[0] if args else ""
         if name not in VERBS and not name.startswith("-"):
             from difflib import get_close_matches  # only on a typing error
 
             close = get_close_matches(name, VERBS, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(f"no such verb '{name}'{hint} Verbs: {', '.join(VERBS)}", ctx)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; verbs: {', '.join(VERBS)}"
+            raise UsageError(f"no such verb '{name}'{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -69,21 +76,27 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hftune {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def main(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and exit.",
+        callback=_print_version,
+        is_eager=True,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and debug lines."),
 ) -> None:
     """Fine-tune image classifiers: a backbone from the Hub, your classes, safetensors back."""
     from hftune.log import configure  # the log is set up per process, after the flags are known
 
     configure(rank=int(os.environ.get("RANK", "0")), debug=debug)
-    if version:
-        from hftune import __version__
-
-        print(__version__)
-        raise typer.Exit
-
 
 def run() -> None:
     """Run the command line; end the process with the exit code of what happened."""
@@ -100,10 +113,10 @@ def invoke(arguments: list[str]) -> int:
             raise
         say(error)
         return error.exit_code
-    except click.ClickException as error:
+    except ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -124,13 +137,12 @@ def _asks_for_overview() -> bool:
     return not any(word in VERBS for word in words)
 
 
-def _load(module_name: str, name: str, help_text: str) -> click.Command:
+def _load(module_name: str, name: str, help_text: str) -> Any:
     module: Any = import_module(module_name)
     if hasattr(module, "app"):
-        group: click.Command = typer.main.get_command(module.app)
+        group = typer.main.get_command(module.app)
         group.help = group.help or help_text
         return group
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(name=name, help=help_text, **getattr(module, "SETTINGS", {}))(module.command)
-    command: click.Command = typer.main.get_command(single)
-    return command
+    return typer.main.get_command(single)

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hftune.core import EvalResult, InputSpec, LabelSpace, Model, Split
+from hftune.core import EvalResult, InputSpec, LabelSpace, Model, ProblemName, Split
 from hftune.data.image_input import eval_transform
 from hftune.data.loader import choose_workers, eval_batches
 from hftune.data.order import Share
@@ -27,7 +27,7 @@ class Judge:
     accelerator: Accelerator
     input_spec: InputSpec
     labels: LabelSpace
-    problem: str
+    problem: ProblemName
     metrics: tuple[str, ...]
     loss: LossFunction
     batch_size: int
@@ -51,7 +51,7 @@ def evaluate(model: Model, split: Split, recipe: Recipe, *, step: int = 0) -> Ev
     world = join_world()
     precision = choose_precision(recipe.train.precision, world.device)
     judge = make_judge(make_accelerator(precision), recipe, model, labels=split.labels)
-    model.module.to(judge.accelerator.device, memory_format=judge.layout)
+    model.module.to(judge.accelerator.device).to(memory_format=judge.layout)
     result = judge_module(judge, model.module, split, step=step)
     if result is None:
         raise AssertionError("an evaluation without control was cut short")
@@ -163,5 +163,5 @@ def _gather(
         torch.distributed.all_reduce(seen)  # collective
         all_logits, seen = all_logits.cpu(), seen.cpu()
     if not bool((seen == 1).all()):
-        raise AssertionError(f"examples seen {seen.unique().tolist()} times instead of once")
+        raise AssertionError(f"examples seen {set(seen.tolist())} times instead of once")
     return Outputs(logits=all_logits, targets=all_targets)

@@ -72,21 +72,21 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
     plan, phase = session.plan, session.phase
     clock = time.monotonic()
     if progress.owes_evaluation:  # cut short by the last stop
-        judge_now(session, progress, around)
-        if progress.owes_evaluation or progress.ended_early or progress.step == phase.stop:
+        stop = not judge_now(session, progress, around)
+        if stop or progress.ended_early or progress.step == phase.stop:
             save(session, progress, around)
-            return progress.owes_evaluation
+            return stop
     for micro_batches in session.batches(progress.step, phase.stop):
         stats = train_step(session, micro_batches, step=progress.step)
         progress.step += 1
         progress.samples += stats.examples
         progress.skipped_steps += stats.skipped
         around.track.step(progress, stats, report=due(progress.step, plan.log_every, plan))
+        judged = True
         if due(progress.step, plan.eval_every, plan):
-            progress.owes_evaluation = True
-            judge_now(session, progress, around)
+            judged = judge_now(session, progress, around)
         wish = around.control.agree(progress.step)  # the same answer on every rank
-        stop = wish.stop or progress.owes_evaluation  # an owed evaluation was cut short by a signal
+        stop = wish.stop or not judged
         ends = progress.ended_early or progress.step == phase.stop
         if wish.save or stop or ends:
             progress.seconds += time.monotonic() - clock
@@ -107,11 +107,12 @@ def next_phase(plan: RunPlan, progress: Progress) -> int | None:
     return None
 
 
-def judge_now(session: Session, progress: Progress, around: Surroundings) -> None:
+def judge_now(session: Session, progress: Progress, around: Surroundings) -> bool:
     """Evaluate, note the result and keep the weights if they are the best (collective).
 
-    Leaves `progress.owes_evaluation` true when a signal cut it short.
+    False when a signal cut it short; the evaluation then stays owed.
     """
+    progress.owes_evaluation = True
     session.share_buffers()
     module = session.judged_module()
     result = judge_module(
@@ -119,12 +120,13 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> Non
     )
     session.train_mode()
     if result is None:
-        return
+        return False
     progress.owes_evaluation = False
     around.track.result(result, progress)
     is_best = note_result(result, progress, session.plan.recipe)
     if is_best and session.accelerator.is_main_process:
         write_best(around.run, module, result)
+    return True
 
 
 def save(session: Session, progress: Progress, around: Surroundings) -> None:

@@ -132,7 +132,7 @@ def open_session(
     Called by every rank (wrapping is collective). Side effect: moves the module to the device.
     """
     module = model.module
-    module.to(accelerator.device, memory_format=memory_layout(plan))
+    module.to(accelerator.device).to(memory_format=memory_layout(plan))
     apply_freeze(module, phase.trainable)
     average = _open_average(plan, module, memory)
     optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
