@@ -42,10 +42,10 @@ def ask_transformers(source: str, images: list[Image.Image]) -> Answer:
     from transformers import pipeline  # optional: only where this reader is asked
 
     pipe = pipeline("image-classification", model=source, device="cpu")
-    names = pipe.model.config.id2label
-    assert pipe.image_processor is not None and names is not None
+    assert pipe.image_processor is not None
     inputs = pipe.image_processor(images, return_tensors="pt")
-    return [names[i] for i in sorted(names)], pipe.model(**inputs).logits
+    names = dict(pipe.model.config.id2label or {})
+    return [str(names[i]) for i in range(len(names))], pipe.model(**inputs).logits
 
 
 READERS: dict[str, Callable[[str, list[Image.Image]], Answer]] = {

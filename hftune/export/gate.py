@@ -1,0 +1,144 @@
+"""The last check before and after publishing: strangers get the same names and logits.
+
+Each reader runs in a process of its own, with its own model building and its own transform.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from hftune.core import Artifact, RepoRef
+from hftune.errors import PublishError
+from hftune.export.probe import PROBE, read_probe
+from hftune.hub.pull import pull
+
+logger = logging.getLogger(__name__)
+
+Reader = Literal["timm", "transformers"]
+
+# Largest allowed difference of a logit, absolute below 1 and relative above.
+TOLERANCE = 1e-5
+_OUTSIDER = Path(__file__).with_name("outsider.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Who read the folder, and the largest difference of a logit from the probe's."""
+
+    readers: tuple[Reader, ...]
+    largest_difference: float
+
+
+def verify_folder(artifact: Artifact) -> Verdict:
+    """Load the artifact as strangers do and compare names and logits with its probe.
+
+    timm always; transformers where it is installed and can feed the model. Raises PublishError
+    when a reader fails or sees another model.
+    """
+    return _verify(artifact.folder, artifact, _readers_for(_read_config(artifact.config)))
+
+
+def verify_pushed(ref: RepoRef, artifact: Artifact) -> Verdict:
+    """Pull the pushed commit into an empty cache and compare it with the artifact's probe.
+
+    By timm, with the names and probe of the artifact on this machine. Raises PublishError when
+    what came back is not what was sent, and HubError when it cannot be pulled.
+    """
+    with tempfile.TemporaryDirectory(prefix="hftune-verify-") as cache:
+        pulled = pull(ref, cache_dir=Path(cache))
+        assert pulled.folder is not None
+        return _verify(pulled.folder, artifact, ("timm",))
+
+
+def ask(reader: Reader, source: str, probe: Path) -> tuple[list[str], torch.Tensor]:
+    """Give class names and logits [N, K] that `reader` gets from `source` in a fresh process.
+
+    The process is offline: `source` is a folder. Raises PublishError when it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="hftune-verify-") as scratch:
+        out = Path(scratch) / "answer.json"
+        # -P: this script's own folder must not shadow what the readers import.
+        line = [sys.executable, "-P", str(_OUTSIDER), reader, source, str(probe), str(out)]
+        offline = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(
+            line, env=os.environ | offline, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            last = [text for text in done.stderr.splitlines() if text.strip()][-3:]
+            raise PublishError(
+                f"{reader} cannot load this model", found="\n".join(last), where=source
+            )
+        answer = json.loads(out.read_text(encoding="utf-8"))
+    return answer["label_names"], torch.tensor(answer["logits"], dtype=torch.float32)
+
+
+def _readers_for(config: Mapping[str, Any]) -> tuple[Reader, ...]:
+    """Name the readers on this machine that can run a model with this config."""
+    block = config.get("pretrained_cfg")
+    size = block.get("input_size") if isinstance(block, Mapping) else None
+    takes_colour = isinstance(size, list) and size[0] == 3
+    # transformers' pipeline feeds three channels, whatever the model takes.
+    needed = ("transformers", "torchvision")
+    if takes_colour and all(importlib.util.find_spec(name) for name in needed):
+        return ("timm", "transformers")
+    return ("timm",)
+
+
+def _verify(folder: Path, artifact: Artifact, readers: tuple[Reader, ...]) -> Verdict:
+    """Compare what `readers` get from `folder` with the names and the probe of `artifact`."""
+    kept = artifact.folder / PROBE
+    expected: list[str] = _read_config(artifact.config)["label_names"]
+    probe = read_probe(kept)
+    largest = 0.0
+    for reader in readers:
+        source = f"local-dir:{folder}" if reader == "timm" else str(folder)
+        names, logits = ask(reader, source, kept)
+        if names != expected:
+            raise PublishError(
+                f"{reader} reads other class names",
+                found=", ".join(names[:10]),
+                allowed=", ".join(expected[:10]),
+                where=str(folder),
+            )
+        difference = _compare(logits, probe.logits, reader=reader, folder=folder)
+        logger.info("%s: same class names, logits differ by at most %.1e", reader, difference)
+        largest = max(largest, difference)
+    return Verdict(readers=readers, largest_difference=largest)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _compare(logits: torch.Tensor, kept: torch.Tensor, *, reader: str, folder: Path) -> float:
+    """Give the largest difference. Raises PublishError when it is above the tolerance."""
+    if logits.shape != kept.shape:
+        raise PublishError(
+            f"{reader} gives logits of another shape",
+            found=str(list(logits.shape)),
+            allowed=str(list(kept.shape)),
+            where=str(folder),
+        )
+    difference = float((logits - kept).abs().max())
+    allowed = TOLERANCE * max(1.0, float(kept.abs().max()))
+    if not difference <= allowed:  # also when it is not a number
+        raise PublishError(
+            f"{reader} gives other logits than the trained model",
+            found=f"a difference of {difference:.3g}",
+            allowed=f"at most {allowed:.3g}",
+            where=str(folder),
+            remedy="the weights or the transform in config.json are not those of the run; "
+            "build the artifact again: hftune export RUN",
+        )
+    return difference

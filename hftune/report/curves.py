@@ -1,0 +1,135 @@
+"""The learning curves of a run: loss, validation metrics and learning rate over the epochs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from hftune.report.history import History, Point, read_history
+from hftune.report.style import BLUE, CYCLE, GREY, MARKERS, ORANGE, figure, note, save
+from hftune.train.run_facts import RESULTS_FILE, ResultsRecord, read_results_record
+
+CURVES = "report/learning_curves.png"
+_MOST_METRICS = 4
+_FEW_POINTS = 24
+
+
+def plot_learning_curves(run: Path) -> Path:
+    """Draw `report/learning_curves.png` in the run folder, of a finished or a running run.
+
+    Raises RunFolderError when the run reported nothing, and DiskError.
+    """
+    history = read_history(run)
+    results = read_results_record(run) if (run / RESULTS_FILE).is_file() else None
+    with figure(9.5, 5.6) as drawing:
+        drawing.suptitle(f"Learning curves: {run.resolve().name}", x=0.01, ha="left", weight="bold")
+        grid = drawing.add_gridspec(2, 2, height_ratios=(3, 1))
+        loss = drawing.add_subplot(grid[0, 0])
+        metrics = drawing.add_subplot(grid[0, 1], sharex=loss)
+        rate = drawing.add_subplot(grid[1, 0], sharex=loss)
+        speed = drawing.add_subplot(grid[1, 1], sharex=loss)
+        _draw_loss(loss, history)
+        _draw_metrics(metrics, history, results)
+        _draw_line(rate, history.train, "lr", title="Learning rate")
+        _draw_line(speed, history.train, "images_per_second", title="Images per second")
+        _finish(drawing, (loss, metrics, rate, speed), history, results)
+        return save(drawing, run / CURVES)
+
+
+def _draw_loss(axes: Axes, history: History) -> None:
+    epochs, losses = _series(history.train, "loss")
+    if len(losses) > _FEW_POINTS:
+        axes.plot(epochs, losses, color=BLUE, alpha=0.25, linewidth=1)
+        axes.plot(epochs, _smooth(losses), color=BLUE, linewidth=1.8, label="train, smoothed")
+    elif losses:
+        axes.plot(epochs, losses, color=BLUE, linewidth=1.8, label="train")
+    epochs, losses = _series(history.evaluations.get("val", ()), "loss")
+    if losses:
+        axes.plot(epochs, losses, color=ORANGE, marker="o", markersize=4, label="validation")
+    axes.set_title("Loss")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper right")
+
+
+def _draw_metrics(axes: Axes, history: History, results: ResultsRecord | None) -> None:
+    axes.set_title("Validation")
+    points = history.evaluations.get("val", ())
+    first = results.best_metric if results is not None else None
+    names = metric_names(points, first=first)
+    shown = [value for name in names for value in _series(points, name)[1]]
+    for name, color, marker in zip(names, CYCLE, MARKERS, strict=False):
+        epochs, values = _series(points, name)
+        axes.plot(epochs, values, color=color, marker=marker, markersize=4, label=words(name))
+    if not names:
+        axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    if all(0 <= value <= 1 for value in shown):
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    axes.legend(loc="lower right")
+    if results is not None and (test := results.of("test")) is not None:
+        value = test.values.get(results.best_metric)
+        if value is not None:
+            note(
+                axes,
+                f"test: {words(results.best_metric)} {value:.4f}, {test.num_examples:,} images",
+            )
+
+
+def _draw_line(axes: Axes, points: Sequence[Point], name: str, *, title: str) -> None:
+    epochs, values = _series(points, name)
+    axes.plot(epochs, values, color=GREY, linewidth=1.5)
+    axes.set_title(title)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("Epoch")
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _finish(
+    drawing: Figure, panels: tuple[Axes, ...], history: History, results: ResultsRecord | None
+) -> None:
+    """Mark the best weights and the changes of phase in all panels."""
+    every = (*history.train, *(p for points in history.evaluations.values() for p in points))
+    panels[0].set_xlim(0, 1.02 * (max(point.epoch for point in every) or 1))
+    panels[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    for axes in panels[:2]:
+        axes.tick_params(labelbottom=False)
+    if results is None or not results.steps:
+        return
+    per_step = results.epochs / results.steps
+    for axes in panels:
+        for phase in results.phases[1:]:
+            axes.axvline(phase.start * per_step, color=GREY, linewidth=1, linestyle=":")
+        axes.axvline(results.best_step * per_step, color=GREY, linewidth=1, linestyle="--")
+    marks = f"dashed: best weights, step {results.best_step} of {results.steps}"
+    if len(results.phases) > 1:
+        marks += "; dotted: other layers begin to train"
+    drawing.text(0.99, 0.985, marks, ha="right", va="top", color=GREY, fontsize=9)
+
+
+def metric_names(points: Sequence[Point], *, first: str | None) -> list[str]:
+    """Name the metrics to draw: `first`, then the others in their order, a handful at most."""
+    names = list(dict.fromkeys(name for point in points for name in point.values))
+    names = [name for name in names if name != "loss"]
+    if first in names:
+        names = [str(first), *(name for name in names if name != first)]
+    return names[:_MOST_METRICS]
+
+
+def words(name: str) -> str:
+    """Give a metric's name as it reads in a sentence."""
+    return name.replace("_", " ")
+
+
+def _series(points: Sequence[Point], name: str) -> tuple[list[float], list[float]]:
+    found = [point for point in points if name in point.values]
+    return [point.epoch for point in found], [point.values[name] for point in found]
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Give the mean of each value's neighbourhood; centred, so that it does not lag behind."""
+    half = max(2, len(values) // 30)
+    windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
