@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # what the client library reads metadata with
-from huggingface_hub import EvalResult as CardResult
 from huggingface_hub import CardData, ModelCard, ModelCardData
+from huggingface_hub import EvalResult as CardResult
 
 from hftune.core import DataFacts, EvalResult
 from hftune.errors import PublishError

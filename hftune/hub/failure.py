@@ -39,7 +39,7 @@ HTTP_ERROR: type[Exception] = next(
 # around a failed transfer; those of another origin are raised on as they are.
 CLIENT_ERRORS = (OSError, HTTP_ERROR, EntryNotFoundError, RuntimeError, ValueError)
 
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _NEVER_PASSING = frozenset({"UnsupportedProtocol", "LocalProtocolError", "TooManyRedirects"})
 _CUT_SHORT = "Consistency check failed"
 _XET_ROAD = re.compile(r"xet-(?:read|write)-token")

@@ -19,7 +19,11 @@ _SORTS = ("lastModified", "createdAt", "downloads", "likes", "trendingScore")
 def whoami(call: Call) -> Response:
     """Say whose token this is and what role it has."""
     token = call.require_token()
-    access = {"displayName": f"{token.user} ({token.role})", "role": token.role}
+    access = {
+        "displayName": f"{token.user} ({token.role})",
+        "role": token.role,
+        "everywhere": token.everywhere,  # not the Hub's: our push reads it, others ignore it
+    }
     return reply_json(
         {
             "type": "user",

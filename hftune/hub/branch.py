@@ -1,0 +1,109 @@
+"""The branch that a push goes to: what it holds, and how it comes to be."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftune.core import RepoRef
+from hftune.errors import RepoNotFoundError
+from hftune.hub.client import HubSettings, ask, open_api
+from hftune.hub.contents import CARD
+from hftune.hub.failure import Errand
+from hftune.hub.listing import RemoteFile, ask_listing
+from hftune.hub.ref import DEFAULT_REVISION
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushTarget:
+    """Where to push. `private` matters only for a repository that the push creates."""
+
+    repo_id: str
+    private: bool = True
+    revision: str = DEFAULT_REVISION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A branch at one moment: its head, and its files by path."""
+
+    commit: str
+    files: dict[str, RemoteFile]
+
+    def holds(self, path: str, *, sha256: str, blob_id: str) -> bool:
+        """Say whether the file at `path` has this content."""
+        file = self.files.get(path)
+        if file is None:
+            return False
+        return file.sha256 == sha256 if file.sha256 is not None else file.blob_id == blob_id
+
+
+def is_private(target: PushTarget, settings: HubSettings) -> bool | None:
+    """Say whether the repository is private; None if there is none that this token may see."""
+    api = open_api(settings)
+    try:
+        info = ask(
+            settings,
+            errand_at(target, "look for the repository", settings),
+            lambda: api.repo_info(target.repo_id, timeout=settings.timeout),
+        )
+    except RepoNotFoundError:
+        return None
+    return bool(info.private)
+
+
+def read_branch(target: PushTarget, settings: HubSettings) -> Branch | None:
+    """Read the head of the target's branch and its files; None if there is no such branch."""
+    api = open_api(settings)
+    try:
+        info = ask(
+            settings,
+            errand_at(target, "look at the branch", settings),
+            lambda: api.repo_info(
+                target.repo_id, revision=target.revision, timeout=settings.timeout
+            ),
+        )
+    except RepoNotFoundError:
+        return None
+    assert info.sha is not None
+    ref = RepoRef(repo_id=target.repo_id, revision=target.revision, commit=info.sha)
+    return Branch(commit=info.sha, files={file.path: file for file in ask_listing(ref, settings)})
+
+
+def read_card(target: PushTarget, branch: Branch, settings: HubSettings) -> str | None:
+    """Give the text of the branch's README.md, None if it has none."""
+    if CARD not in branch.files:
+        return None
+    api = open_api(settings)
+    path = ask(
+        settings,
+        errand_at(target, "read its card", settings),
+        lambda: api.hf_hub_download(
+            target.repo_id, CARD, revision=branch.commit, cache_dir=settings.cache
+        ),
+    )
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
+def make_branch(target: PushTarget, settings: HubSettings) -> None:
+    """Make repository and branch on the Hub; what exists by now is left as it is."""
+    api = open_api(settings)
+    ask(
+        settings,
+        errand_at(target, "create the repository", settings),
+        lambda: api.create_repo(target.repo_id, private=target.private, exist_ok=True),
+    )
+    if target.revision != DEFAULT_REVISION:
+        ask(
+            settings,
+            errand_at(target, "create the branch", settings),
+            lambda: api.create_branch(target.repo_id, branch=target.revision, exist_ok=True),
+        )
+
+
+def errand_at(target: PushTarget, doing: str, settings: HubSettings) -> Errand:
+    """Give the errand for something done to the target."""
+    return Errand(
+        doing=doing, endpoint=settings.endpoint, repo_id=target.repo_id, revision=target.revision
+    )

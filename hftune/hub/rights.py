@@ -1,0 +1,86 @@
+"""May this token push there? Asked before training, so that hours of work do not end in a 403."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hftune.errors import HubPermissionError
+from hftune.hub.client import HubSettings, ask, open_api
+from hftune.hub.failure import Errand
+
+_REMEDY = "make a token with write access in the Hub's settings, then 'hf auth login' or HF_TOKEN"
+
+
+def check_rights(repo_id: str, settings: HubSettings) -> None:
+    """Raise HubPermissionError unless the token may write to the namespace of `repo_id`."""
+    errand = Errand(doing="ask whose token this is", endpoint=settings.endpoint, repo_id=repo_id)
+    answer: Mapping[str, Any] = ask(settings, errand, open_api(settings).whoami)
+    access = _mapping(_mapping(answer, "auth"), "accessToken")
+    _check_role(access, repo_id, errand)
+    if not access.get("everywhere"):  # said by hftune's own Hub about its owner's tokens
+        _check_namespace(answer, repo_id, errand)
+
+
+def _check_role(access: Mapping[str, Any], repo_id: str, errand: Errand) -> None:
+    role = access.get("role")
+    if role == "read":
+        raise HubPermissionError(
+            "this token may only read",
+            found="a token with the role 'read'",
+            allowed="a token with the role 'write'",
+            where=errand.place,
+            remedy=_REMEDY,
+        )
+    scoped = _mapping(access, "fineGrained").get("scoped")
+    if role != "fineGrained" or not isinstance(scoped, list):
+        return
+    names = {repo_id, repo_id.partition("/")[0]}
+    if not any(_grants_writing(scope, names) for scope in scoped):
+        raise HubPermissionError(
+            "this fine-grained token may not write there",
+            found="no scope with 'repo.write' for the repository or its namespace",
+            where=errand.place,
+            remedy=_REMEDY,
+        )
+
+
+def _grants_writing(scope: object, names: set[str]) -> bool:
+    if not isinstance(scope, Mapping):
+        return False
+    permissions = scope.get("permissions")
+    return (
+        _mapping(scope, "entity").get("name") in names
+        and isinstance(permissions, list)
+        and "repo.write" in permissions
+    )
+
+
+def _check_namespace(answer: Mapping[str, Any], repo_id: str, errand: Errand) -> None:
+    namespace = repo_id.partition("/")[0]
+    groups = answer.get("orgs")
+    roles = {
+        str(group.get("name")): group.get("roleInOrg")
+        for group in (groups if isinstance(groups, list) else [])
+        if isinstance(group, Mapping)
+    }
+    own = str(answer.get("name"))
+    if namespace == own:
+        return
+    if namespace not in roles:
+        raise HubPermissionError(
+            f"this token may not write to the namespace '{namespace}'",
+            found=f"a token of '{own}'",
+            allowed=", ".join([own, *sorted(roles)]),
+            where=errand.place,
+            remedy=f"push to {own}/{repo_id.partition('/')[2]}, or ask to join '{namespace}'",
+        )
+    if roles[namespace] == "read":
+        raise HubPermissionError(
+            f"you may only read in the organisation '{namespace}'",
+            where=errand.place,
+            remedy="ask one of its administrators for the right to write",
+        )
+
+
+def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    inner = value.get(key)
+    return inner if isinstance(inner, Mapping) else {}
