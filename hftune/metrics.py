@@ -62,7 +62,8 @@ class BalancedAccuracy(Metric):  # type: ignore[misc]  # torchmetrics is untyped
 
     def compute(self) -> Tensor:
         """Give the mean, a scalar."""
-        return (self.hits / self.examples)[self.examples > 0].mean()
+        recalls: Tensor = self.hits / self.examples
+        return recalls[self.examples > 0].mean()
 
 
 class OneVersusRest(Metric):  # type: ignore[misc]  # torchmetrics is untyped here
@@ -126,7 +127,7 @@ METRICS: dict[str, dict[ProblemName, partial[Metric]]] = {
     "mean_average_precision": {"multi_label": partial(OneVersusRest, of=binary_average_precision)},
 }
 
-# Metrics that say nothing below this number of classes.
+# Metrics that say something only from this number of classes on, where it is above two.
 MIN_CLASSES: Mapping[str, int] = {"top5_accuracy": 6}
 
 
@@ -149,7 +150,7 @@ def metrics_for(problem: ProblemName, *, num_classes: int) -> tuple[str, ...]:
     return tuple(
         name
         for name, makers in METRICS.items()
-        if problem in makers and num_classes >= MIN_CLASSES.get(name, 1)
+        if problem in makers and num_classes >= MIN_CLASSES.get(name, 2)
     )
 
 
@@ -167,7 +168,8 @@ def higher_is_better(name: str) -> bool:
         return False
     if name not in METRICS:
         raise _unfit(name, (*METRICS, LOSS), problem="any problem")
-    return all(bool(maker.func.higher_is_better) for maker in METRICS[name].values())
+    make = next(iter(METRICS[name].values()))
+    return bool(make(MIN_CLASSES.get(name, 2)).higher_is_better)
 
 
 def compute_metrics(
