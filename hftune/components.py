@@ -36,11 +36,6 @@ class Checked:
     problems: Mapping[str, str]
 
 
-def names_code(name: str) -> bool:
-    """Say whether a component's name means code outside hftune's tables."""
-    return ":" in name
-
-
 def find(
     name: str,
     table: Mapping[str, Callable[..., T]],
@@ -55,7 +50,7 @@ def find(
     """
     if name in table:
         return table[name]
-    if names_code(name):
+    if ":" in name:
         place, _, function = name.rpartition(":")
         return _function(_module(place, folder or Path()), function, name)
     raise ComponentError(
@@ -141,6 +136,11 @@ def judge_options(
         if parameter.default is parameter.empty and name not in options:
             problems[name] = f"missing; {subject} needs {describe(hints[name])}"
     return Checked(values=values, problems=problems)
+
+
+def option_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Give the annotation of every option of a function. Raises ComponentError."""
+    return _hints(function, _keywords(function))
 
 
 def _judge(name: str, value: Any, hint: Any, subject: str, problems: dict[str, str]) -> Any:

@@ -19,9 +19,9 @@ class MultiLabel:
 
     name: ProblemName = "multi_label"
     default_loss = Component(name="binary")
-    default_metrics = ("mean_average_precision", "macro_f1", "micro_f1", "auroc")
+    default_metrics: tuple[str, ...] = ("mean_average_precision", "macro_f1", "micro_f1", "auroc")
     best_metric = "mean_average_precision"
-    hub_tags = ("image-classification", "multi-label-classification")
+    hub_tags: tuple[str, ...] = ("image-classification", "multi-label-classification")
     transformers_type = "multi_label_classification"
 
     def encode(self, chosen: Sequence[Sequence[str]], labels: LabelSpace) -> Tensor:

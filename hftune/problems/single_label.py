@@ -17,9 +17,9 @@ class SingleLabel:
 
     name: ProblemName = "single_label"
     default_loss = Component(name="cross_entropy")
-    default_metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
+    default_metrics: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
     best_metric = "accuracy"
-    hub_tags = ("image-classification",)
+    hub_tags: tuple[str, ...] = ("image-classification",)
     transformers_type = "single_label_classification"
 
     def encode(self, chosen: Sequence[Sequence[str]], labels: LabelSpace) -> Tensor:
