@@ -1,0 +1,64 @@
+# hftune in a container: any Debian or Ubuntu base with Python 3.11 or newer and its venv module.
+# Needs BuildKit (the default of `docker build`) or buildah; see docs/containers.md.
+
+ARG BASE_IMAGE=python:3.12-slim
+
+FROM ${BASE_IMAGE} AS python
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends tini \
+ && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/hftune
+ENV PATH=/opt/hftune/bin:$PATH
+
+# The package alone, so that the image below holds no source tree.
+FROM python AS wheel
+COPY . /source
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel --no-deps --wheel-dir /wheel /source
+
+FROM python
+
+# From the largest layer to the smallest: a change further down leaves what is above in the cache.
+# torch and torchvision are built for each other, so they come together from one index; a pair that
+# does not fit fails on import, which is done here rather than on the first run.
+ARG TORCH_VERSION=2.15.0
+ARG TORCHVISION_VERSION=0.29.2
+ARG TORCH_INDEX=
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+      "torch==$TORCH_VERSION" "torchvision==$TORCHVISION_VERSION" \
+ && python -c 'import torchvision'
+
+# What pyproject.toml asks for, by way of an empty package of the same name.
+ARG EXTRAS=
+COPY pyproject.toml /tmp/empty/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    cd /tmp/empty \
+ && mkdir hftune recipes \
+ && echo '__version__ = "0"' > hftune/__init__.py \
+ && touch README.md LICENSE \
+ && pip install ".${EXTRAS:+[$EXTRAS]}" \
+ && pip uninstall --yes hftune \
+ && rm -rf /tmp/empty
+
+COPY --from=wheel /wheel /tmp/wheel
+RUN pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
+ && pip check
+
+# User 1000 owns the three folders. Home is in the cache volume, so that the Hub client, matplotlib and
+# Triton keep what they keep there, also under `--user` with a number this image has never heard of
+# (USER answers for the missing name). Without a project mounted over /project, runs go to /runs.
+RUN (getent passwd 1000 || useradd --uid 1000 --home-dir /cache/home --no-create-home hftune) \
+ && install --directory --owner 1000 --group 1000 /cache /runs /project \
+ && ln -s /runs /project/runs
+ENV HOME=/cache/home \
+    HF_HOME=/cache/huggingface \
+    USER=hftune \
+    PYTHONUNBUFFERED=1
+USER 1000:1000
+WORKDIR /project
+VOLUME ["/cache", "/runs"]
+
+# tini is process 1: a stop reaches the trainer from its first moment, and no dead worker is kept.
+ENTRYPOINT ["tini", "--", "hftune"]
+CMD ["--help"]
