@@ -30,10 +30,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """Options after checking: the `values` to call with, and a sentence per wrong option."""
+    """Options after checking: the `values` to call with, and a sentence per wrong option.
+
+    A problem's key is the option, or the option and the place in it: ('betas', 1).
+    """
 
     values: Mapping[str, Any]
-    problems: Mapping[str, str]
+    problems: Mapping[SettingPath, str]
 
 
 def find(
@@ -94,7 +97,7 @@ def check_options(
     checked = judge_options(function, options, subject=f"the {where}", filled=filled)
     if checked.problems:
         count = len(checked.problems)
-        lines = [f"{name}: {text}" for name, text in checked.problems.items()]
+        lines = [f"{dotted(path)}: {text}" for path, text in checked.problems.items()]
         raise ComponentError(
             f"{count} option{'s' * (count > 1)} of the {where} cannot be used",
             found="\n".join(lines),
@@ -124,17 +127,17 @@ def judge_options(
         for parameter in inspect.signature(function).parameters.values()
     )
     values: dict[str, Any] = {}
-    problems: dict[str, str] = {}
+    problems: dict[SettingPath, str] = {}
     for name, value in options.items():
         if name in parameters:
             values[name] = _judge(name, value, hints[name], subject, problems)
         elif takes_any:
             values[name] = value
         else:
-            problems[name] = _unknown(name, list(parameters), subject)
+            problems[(name,)] = _unknown(name, list(parameters), subject)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in options:
-            problems[name] = f"missing; {subject} needs {describe(hints[name])}"
+            problems[(name,)] = f"missing; {subject} needs {describe(hints[name])}"
     return Checked(values=values, problems=problems)
 
 
@@ -143,7 +146,7 @@ def option_hints(function: Callable[..., Any]) -> dict[str, Any]:
     return _hints(function, _keywords(function))
 
 
-def _judge(name: str, value: Any, hint: Any, subject: str, problems: dict[str, str]) -> Any:
+def _judge(name: str, value: Any, hint: Any, subject: str, problems: dict[SettingPath, str]) -> Any:
     """Give one option converted; note what is wrong with it."""
     found: dict[SettingPath, str] = {}
     refuse_truth(value, hint, (), found.__setitem__)
@@ -153,7 +156,7 @@ def _judge(name: str, value: Any, hint: Any, subject: str, problems: dict[str, s
         except ValidationError as error:
             found.update(explain(error, value, hint, f"'{name}' of {subject}"))
     for path, text in found.items():
-        problems[dotted((name, *path))] = text
+        problems[(name, *path)] = text
     return value
 
 

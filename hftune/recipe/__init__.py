@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hftune.recipe.check import check
+from hftune.recipe.check import check, recipe_error
 from hftune.recipe.origins import origins_of
 from hftune.recipe.resolve import Merged, merge_recipe
+from hftune.recipe.rules import named_code
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import to_dict
 
@@ -33,18 +34,28 @@ class Resolved:
         return self.merged.source
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path, overrides: Sequence[str] = (), *, trust_code: bool = True
+) -> Recipe:
     """Read, merge and check a recipe: a path, or the name of one that comes with hftune.
 
-    `overrides` are texts such as 'optim.lr=3e-4', applied last. Raises RecipeError.
+    `overrides` are texts such as 'optim.lr=3e-4', applied last. Without `trust_code` a recipe
+    that names code of its own is refused. Raises RecipeError.
     """
-    return resolve_recipe(source, overrides).recipe
+    return resolve_recipe(source, overrides, trust_code=trust_code).recipe
 
 
-def resolve_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Resolved:
+def resolve_recipe(
+    source: str | Path, overrides: Sequence[str] = (), *, trust_code: bool = True
+) -> Resolved:
     """Do as `load_recipe` and keep what set each value. Raises RecipeError."""
     merged = merge_recipe(source, overrides)
     recipe = check(merged)
+    code = [] if trust_code else list(named_code(recipe))
+    if code:
+        error = recipe_error(merged, code)
+        error.remedy = "Read the code first, then allow it: --trust-code"
+        raise error
     values = to_dict(recipe)
     return Resolved(
         recipe=recipe, values=values, origins=origins_of(values, merged.root), merged=merged

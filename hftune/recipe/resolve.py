@@ -7,7 +7,6 @@ wins. Mappings merge key by key, lists are replaced whole, null is a value, and 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hftune.recipe.overrides import apply_override
 from hftune.recipe.read import Node, SettingPath, kind_of, read_file, shown_path
 from hftune.recipe.shipped import find_shipped, list_shipped
 from hftune.recipe.types import component_paths
+from hftune.recipe.wording import did_you_mean
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -65,10 +65,8 @@ def locate(text: str, folder: Path) -> Path:
     shipped = find_shipped(text)
     if shipped is not None:
         return shipped
-    names = [recipe.name for recipe in list_shipped()]
-    close = get_close_matches(text, names, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    problem = f"neither a file nor a recipe that comes with hftune{hint}"
+    close = did_you_mean(text, [recipe.name for recipe in list_shipped()])
+    problem = f"neither a file nor a recipe that comes with hftune{close}"
     raise RecipeError(
         text,
         [Problem(setting="recipe", place=text, text=problem)],

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from hftune.recipe.read import SettingPath
-from hftune.recipe.schema import ModelRecipe, Recipe, UnfreezeStep
+from hftune.recipe.schema import Component, ModelRecipe, Recipe, UnfreezeStep
+from hftune.recipe.types import component_paths
 from hftune.units import parse_span
 
 Finding = tuple[SettingPath, str]
@@ -14,6 +15,27 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
     """Give each setting that does not go with the others, and the sentence about it."""
     yield from _model(recipe.model)
     yield from _unfreeze(recipe.unfreeze)
+
+
+def named_code(recipe: Recipe) -> Iterator[Finding]:
+    """Give each component that names code of its own, which may be refused."""
+    for path, component in components_of(recipe):
+        if component.is_code:
+            text = f"'{component.name}' is code; a recipe from elsewhere may not run any"
+            yield (*path, "name"), text
+
+
+def components_of(recipe: Recipe) -> Iterator[tuple[SettingPath, Component]]:
+    """Give every component of a recipe with its setting."""
+    for path in component_paths():
+        value: object = recipe
+        for part in path:
+            value = getattr(value, str(part))
+        if isinstance(value, Component):
+            yield path, value
+        elif isinstance(value, tuple):
+            for index, component in enumerate(value):
+                yield (*path, index), component
 
 
 def _model(model: ModelRecipe) -> Iterator[Finding]:

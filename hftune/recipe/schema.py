@@ -112,6 +112,11 @@ class Component:
     name: Text
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_code(self) -> bool:
+        """Say whether the name means code outside hftune's tables."""
+        return ":" in self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecipe:

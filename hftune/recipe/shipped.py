@@ -1,10 +1,12 @@
 """The recipes that come with hftune: list them, find one by name, copy one with its bases."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hftune.errors import RequestError
 from hftune.files import write_bytes
+from hftune.recipe.wording import did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -48,7 +50,20 @@ def find_shipped(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def copy_shipped(files: list[Path], folder: Path) -> list[Path]:
+def shipped_path(name: str) -> Path:
+    """Give the file of a shipped recipe. Raises RequestError when there is none of that name."""
+    path = find_shipped(name)
+    if path is None:
+        names = [recipe.name for recipe in list_shipped()]
+        raise RequestError(
+            f"no recipe called '{name}' comes with hftune{did_you_mean(name, names)}",
+            allowed=", ".join(names),
+            remedy="hftune recipe ls",
+        )
+    return path
+
+
+def copy_shipped(files: Sequence[Path], folder: Path) -> list[Path]:
     """Write shipped `files` below `folder`, keeping how they lie to each other; give the copies.
 
     A file that is there already with the same content is left alone; with other content nothing

@@ -1,0 +1,123 @@
+"""A recipe's components against their functions: every wrong name and option with its place.
+
+Needs no data, no model and no GPU. What needs them is checked when the plan is made.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hftune.components import find, judge_options
+from hftune.data.augment import AUGMENTATIONS, Given
+from hftune.data.sources import SOURCES
+from hftune.errors import ComponentError
+from hftune.losses import LOSSES, losses_for
+from hftune.metrics import LOSS, METRICS
+from hftune.optim.optimizers import OPTIMIZERS
+from hftune.optim.schedules import SCHEDULES
+from hftune.recipe import Resolved
+from hftune.recipe.check import recipe_error
+from hftune.recipe.read import SettingPath
+from hftune.recipe.rules import Finding, components_of
+from hftune.recipe.schema import Component, Recipe, SpanText
+from hftune.recipe.wording import did_you_mean, listed
+
+_MOST_NAMES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Functions of one kind: their table, what the caller fills in, what a wrapper understands."""
+
+    name: str
+    table: Mapping[str, Callable[..., Any]]
+    filled: frozenset[str] = frozenset()
+    wrapper: Callable[..., Any] | None = None
+
+
+def with_warmup(*, warmup: SpanText = "0%") -> None:
+    """Stand for what every schedule takes besides its own options."""
+
+
+FAMILIES: Mapping[SettingPath, Family] = {
+    ("data", "source"): Family(name="data source", table=SOURCES),
+    ("data", "augment"): Family(
+        name="augmentation",
+        table=AUGMENTATIONS,
+        filled=frozenset(field.name for field in fields(Given)),
+    ),
+    ("loss",): Family(name="loss", table=LOSSES),
+    ("optim", "method"): Family(name="optimizer", table=OPTIMIZERS),
+    ("optim", "schedule"): Family(name="schedule", table=SCHEDULES, wrapper=with_warmup),
+}
+
+
+def check_options_of(resolved: Resolved) -> None:
+    """Raise RecipeError with every component of a recipe that is unknown or wrongly set.
+
+    Side effect: a recipe's own code is imported.
+    """
+    found = list(wrong_components(resolved.recipe))
+    if found:
+        raise recipe_error(resolved.merged, found)
+
+
+def wrong_components(recipe: Recipe) -> Iterator[Finding]:
+    """Give each setting of a component that cannot be used, and the sentence about it."""
+    for path, component in components_of(recipe):
+        setting = path[:-1] if isinstance(path[-1], int) else path
+        for option, text in _wrong(component, FAMILIES[setting]):
+            yield (*path, *option), text
+    if recipe.loss is not None and recipe.loss.name in LOSSES:
+        yield from _unfit_loss(recipe, recipe.loss.name)
+    yield from _unfit_metrics(recipe)
+
+
+def _wrong(component: Component, family: Family) -> Iterator[Finding]:
+    """Give the wrong options of one component, or its name when that is unknown."""
+    try:
+        function = find(component.name, family.table, family=family.name)
+    except ComponentError as error:
+        yield ("name",), _in_one(error)
+        return
+    subject = f"'{component.name}'"
+    options = dict(component.options)
+    if family.wrapper is not None:
+        outer = judge_options(family.wrapper, _taken(options, "warmup"), subject=subject)
+        yield from outer.problems.items()
+    checked = judge_options(function, options, subject=subject, filled=family.filled)
+    yield from checked.problems.items()
+
+
+def _taken(options: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: options.pop(name)} if name in options else {}
+
+
+def _in_one(error: ComponentError) -> str:
+    """Give an error's facts as one sentence; long lists of names are left to the documentation."""
+    parts = [error.problem, error.found, error.where]
+    names = (error.allowed or "").split(", ")
+    if error.allowed and len(names) <= _MOST_NAMES:
+        parts.append(f"possible: {listed(names)}")
+    return "; ".join(part for part in parts if part)
+
+
+def _unfit_loss(recipe: Recipe, name: str) -> Iterator[Finding]:
+    fitting = losses_for(recipe.problem)
+    if name not in fitting:
+        text = f"'{name}' does not fit the problem '{recipe.problem}'; give {listed(fitting)}"
+        yield ("loss", "name"), text
+
+
+def _unfit_metrics(recipe: Recipe) -> Iterator[Finding]:
+    fitting = [name for name, makers in METRICS.items() if recipe.problem in makers]
+    asked: list[tuple[SettingPath, str, list[str]]] = [
+        (("eval", "metrics", index), name, fitting)
+        for index, name in enumerate(recipe.eval.metrics)
+    ]
+    if recipe.eval.best is not None:
+        asked.append((("eval", "best"), recipe.eval.best, [*fitting, LOSS]))
+    for path, name, possible in asked:
+        if name not in possible:
+            close = did_you_mean(name, possible) or f"; give {listed(possible)}"
+            yield path, f"no metric for '{recipe.problem}' is called '{name}'{close}"
