@@ -49,7 +49,7 @@ def build_model(
         start_head(module, head, num_classes=labels.size, init=recipe.head_init, seed=seed)
     return Model(
         module=module,
-        input_spec=_input_spec(recipe, config),
+        input_spec=input_spec_of(recipe, config),
         layers=map_layers(module),
         weights=report,
         base=_base_facts(recipe, config, args, source),
@@ -90,7 +90,7 @@ def _load(
     """Fill the module from the weight file and say in one line what became of the head."""
     path = _weights_path(recipe, source)
     tensors = read_weights(path, strip_prefix=recipe.strip_prefix, allow_pickle=recipe.allow_pickle)
-    tensors = _fit_input(tensors, module, head, config=config)
+    tensors = fit_input(tensors, module, head, config=config)
     # A file named in the recipe has no class names beside it.
     base_names = config.label_names if recipe.weights is None else ()
     rows = kept_rows(base_names, labels.names)
@@ -131,7 +131,7 @@ def _weights_path(recipe: ModelRecipe, source: RepoRef | None) -> Path:
     return weights_in(source)
 
 
-def _fit_input(
+def fit_input(
     tensors: dict[str, Tensor], module: nn.Module, head: tuple[str, ...], *, config: HubConfig
 ) -> dict[str, Tensor]:
     """Adapt tensors to this image size and channel count with timm's own rules.
@@ -190,7 +190,7 @@ def _fit_first_layer(
     return fitted
 
 
-def _input_spec(recipe: ModelRecipe, config: HubConfig) -> InputSpec:
+def input_spec_of(recipe: ModelRecipe, config: HubConfig) -> InputSpec:
     """Settle what the model sees; for another channel count each channel gets the mean values."""
     facts = config.pretrained_cfg
     height, width = image_size(recipe, config)
