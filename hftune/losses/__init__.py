@@ -9,6 +9,7 @@ and one in `ONLY_FOR` where it does not fit every problem.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from hftune.components import bind
@@ -57,3 +58,19 @@ def make_loss(
             remedy="choose one of these, or change 'problem'",
         )
     return loss
+
+
+def check_loss(loss: LossFunction, *, problem: ProblemName, num_classes: int) -> None:
+    """Call the loss on two examples. Raises PlanError where options or result do not fit."""
+    logits = torch.zeros(2, num_classes, requires_grad=True)
+    shape = (2,) if problem == "single_label" else (2, num_classes)
+    kind = torch.int64 if problem == "single_label" else torch.float32
+    result = loss(logits, torch.zeros(shape, dtype=kind))
+    if result.shape != (2,) or not result.requires_grad:
+        raise PlanError(
+            "the loss does not give one number per example",
+            found=f"shape {list(result.shape)} for 2 examples of {num_classes} classes",
+            allowed="shape [2], differentiable in the logits",
+            where="loss",
+            remedy="reduce over the classes only; the mean over examples is taken by training",
+        )
