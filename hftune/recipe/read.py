@@ -96,8 +96,8 @@ def short(value: object) -> str:
 
 def shown_path(path: Path) -> str:
     """Give a path as messages show it: relative to the working directory when it lies below it."""
-    absolute = path.absolute()
-    here = Path.cwd()
+    absolute = path.resolve()
+    here = Path.cwd().resolve()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
 
 

@@ -37,7 +37,7 @@ def shipped_folder() -> Path:
 
 def list_shipped() -> list[ShippedRecipe]:
     """Give every complete recipe that comes with hftune, by name."""
-    paths = sorted((shipped_folder() / "examples").glob("*.yaml"))
+    paths = sorted((shipped_folder() / "examples").glob("*.yaml"), key=lambda path: path.stem)
     return [ShippedRecipe(name=path.stem, path=path, title=_title(path)) for path in paths]
 
 
