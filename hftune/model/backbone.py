@@ -95,11 +95,13 @@ def _load(
     base_names = config.label_names if recipe.weights is None else ()
     rows = kept_rows(base_names, labels.names)
     if rows is None:
-        report = load_into(module, tensors, head=head)
+        report = load_into(module, tensors, head=head, where=str(path))
         fate = f"is new for {labels.size} classes; the base knows {_count(base_names)}"
     else:
-        tensors = reorder_rows(tensors, head, rows=rows, offset=config.label_offset)
-        report = load_into(module, tensors)
+        tensors = reorder_rows(
+            tensors, head, rows=rows, offset=config.label_offset, where=str(path)
+        )
+        report = load_into(module, tensors, where=str(path))
         order = "kept" if list(rows) == sorted(rows) else "kept, its rows reordered by name"
         fate = f"is {order}: the base has the same {labels.size} classes"
     logger.info(

@@ -31,7 +31,7 @@ _OWN_SETTINGS = {
     "features_only": "another library: hftune trains classifiers",
 }
 _DROP_RATES = ("drop_rate", "drop_path_rate")
-_REFUSED = re.compile(r"unexpected keyword argument '(\w+)'")
+_REFUSED = re.compile(r"unexpected keyword argument\W+(?:s\W+)?(\w+)")
 # What timm's constructors raise at values that they cannot build.
 _BUILD_ERRORS = (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 

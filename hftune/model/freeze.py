@@ -67,10 +67,10 @@ def set_train_mode(
     mixed = _depths_not_all_trainable(module, layers, trainable)
     for name, child in module.named_modules():
         child.training = not frozen[name]
-        if "running_mean" in child._buffers:
+        if any(buffer == "running_var" for buffer, _ in child.named_buffers(recurse=False)):
             if batch_norm == "train":
                 child.training = True
-            elif batch_norm == "all" and layers.depth[f"{name}.running_mean"] in mixed:
+            elif batch_norm == "all" and layers.depth[f"{name}.running_var"] in mixed:
                 child.training = False
 
 
@@ -85,7 +85,7 @@ def _frozen_modules(module: nn.Module, trainable: frozenset[str]) -> dict[str, b
             total[owner] += 1
             training[owner] += name in trainable
     frozen: dict[str, bool] = {}
-    waiting: list[str] = []  # parts that hold nothing, before the top-level layer they follow
+    waiting: list[str] = []  # parts that hold nothing, until the next top-level layer
     for name, _ in module.named_modules():
         parent = name.rpartition(".")[0]
         if total[name]:

@@ -24,7 +24,12 @@ def kept_rows(base: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | No
 
 
 def reorder_rows(
-    tensors: Mapping[str, Tensor], head: Sequence[str], *, rows: Sequence[int], offset: int = 0
+    tensors: Mapping[str, Tensor],
+    head: Sequence[str],
+    *,
+    rows: Sequence[int],
+    offset: int,
+    where: str,
 ) -> dict[str, Tensor]:
     """Give `tensors` with the head's rows picked in the order `rows`.
 
@@ -40,6 +45,7 @@ def reorder_rows(
                     "the head in this file has another size than its class names say",
                     found=f"{name} with shape {tuple(tensor.shape)}",
                     allowed=f"{len(rows) + offset} rows",
+                    where=where,
                     remedy="repair label_names in the base's config.json",
                 )
             ordered[name] = tensor[index]

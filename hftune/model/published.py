@@ -69,8 +69,10 @@ def rebuild(config: HubConfig, weights: Path, *, num_classes: int) -> nn.Module:
     head = head_modules(module)
     tensors = fit_input(read_weights(weights), module, head, config=config)
     if config.label_offset:  # a few old models lead with a background class
-        tensors = reorder_rows(tensors, head, rows=range(num_classes), offset=config.label_offset)
-    load_into(module, tensors)
+        tensors = reorder_rows(
+            tensors, head, rows=range(num_classes), offset=config.label_offset, where=str(weights)
+        )
+    load_into(module, tensors, where=str(weights))
     return module.eval()
 
 

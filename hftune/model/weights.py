@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -53,13 +53,18 @@ def read_weights(
 
 
 def load_into(
-    module: nn.Module, tensors: Mapping[str, Tensor], *, head: Iterable[str] = ()
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    head: Iterable[str] = (),
+    where: str | None = None,
 ) -> WeightsReport:
     """Copy `tensors` into `module`, except below the modules named in `head`, and report.
 
     Side effect: changes the module's values, all of them or (on an error) none. Raises WeightsError
     when a parameter or a running statistic outside `head` has no tensor of its shape: nothing may
-    stay random without anybody knowing. Counters and computed buffers may be missing.
+    stay random without anybody knowing. Counters and computed buffers may be missing. `where` is
+    the place that the message names.
     """
     fresh = tuple(head)
     state = module.state_dict()
@@ -70,7 +75,7 @@ def load_into(
     lost = [n for n in missing if n in required or n.endswith(("running_mean", "running_var"))]
     left_over = [n for n in tensors if n not in state]
     if lost or mismatched:
-        raise _another_architecture(wanted, tensors, lost=lost, mismatched=mismatched)
+        raise _another_architecture(wanted, tensors, lost + mismatched, where)
     matched = {name: tensors[name] for name in wanted if name in tensors}
     module.load_state_dict(matched, strict=False)
     return WeightsReport(
@@ -224,25 +229,28 @@ def _renamed(
 def _another_architecture(
     wanted: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
-    *,
-    lost: list[str],
-    mismatched: list[str],
+    unfit: Sequence[str],
+    where: str | None,
 ) -> WeightsError:
-    shapes = [f"{n} is {_shape(tensors[n])} for {_shape(wanted[n])}" for n in mismatched[:_SHOWN]]
-    facts = [
-        f"{len(lost)} of {len(wanted)} tensors missing" + _examples(lost),
-        f"{len(mismatched)} of another shape" + _examples(shapes),
-    ]
+    absent = [name for name in unfit if name not in tensors]
+    present = [name for name in unfit if name in tensors]
+    shapes = [f"{n} is {_shape(tensors[n])}, not {_shape(wanted[n])}" for n in present]
+    found = []
+    if absent:
+        found.append(f"{len(absent)} of {len(wanted)} tensors are missing: {_examples(absent)}")
+    if present:
+        found.append(f"{len(present)} have another shape: {_examples(shapes)}")
     return WeightsError(
-        "these weights belong to another architecture or another number of classes",
-        found="\n".join(fact for fact, part in zip(facts, (lost, mismatched), strict=True) if part),
+        "these weights are of another architecture, input size or number of classes",
+        found="\n".join(found),
         allowed=f"all {len(wanted)} tensors of the model; the file has {len(tensors)}",
+        where=where,
         remedy="check model.architecture, model.image_size and model.strip_prefix",
     )
 
 
-def _examples(names: list[str]) -> str:
-    return ": " + ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _shape(tensor: Tensor) -> str:
