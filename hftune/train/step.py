@@ -1,6 +1,7 @@
 """One optimizer step: rates, micro-batches, backward, clip, step."""
 
 import contextlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,9 +13,6 @@ from hftune.core import Batch
 
 if TYPE_CHECKING:
     from hftune.train.session import Session
-
-_STREAM = 0x9E3779B97F4A7C15  # odd 64-bit constant; spreads neighbouring (seed, step, part) apart
-_MASK = (1 << 63) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +72,8 @@ def seed_step(seed: int, *, step: int, part: int) -> None:
     The position counts over all ranks, so the same batch on other numbers of processes draws the
     same values. Side effect: seeds torch's global generators.
     """
-    mixed = seed
-    for value in (step, part):
-        mixed = ((mixed ^ (value + 1)) * _STREAM) & _MASK
-        mixed ^= mixed >> 29
-    torch.manual_seed(mixed)
+    digest = hashlib.blake2b(f"{seed} {step} {part}".encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest) >> 1)  # 63 bits: torch takes a signed seed
 
 
 def _share_of_loss(session: "Session", batch: Batch) -> Tensor:

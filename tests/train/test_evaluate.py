@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hftune.data.image_input import eval_transform
+from hftune.data.image_input import eval_transform, normalise
 from hftune.recipe.schema import EvalRecipe
 from hftune.train.evaluate import evaluate
 
@@ -16,7 +16,8 @@ def test_metrics_equal_a_plain_pass(size, batch_size, make_recipe, make_tiny_mod
     result = evaluate(model, split, recipe)
     transform = eval_transform(model.input_spec)
     with torch.inference_mode():
-        inputs = torch.stack([transform(split.rows.image(row)) for row in range(size)])
+        pixels = torch.stack([transform(split.rows.image(row)) for row in range(size)])
+        inputs = normalise(pixels, model.input_spec)
         logits = model.module.cpu().eval()(inputs)
     right = (logits.argmax(1) == torch.as_tensor(split.rows.targets)).sum()
     assert result.num_examples == size
