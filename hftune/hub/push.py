@@ -1,12 +1,14 @@
 """A folder -> one commit on the Hub: checked before training, planned, atomic, safe to repeat."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, get_token
+from huggingface_hub.errors import HfHubHTTPError
 
 from hftune.core import RepoRef
 from hftune.errors import HubError, PublishError, PushConflictError, RefError
@@ -197,13 +199,17 @@ def _send(plan: PushPlan, settings: HubSettings) -> str:
         )
         for file in plan.changed
     ]
-    info = open_api(settings).create_commit(
-        plan.target.repo_id,
-        operations,
-        commit_message=plan.message,
-        revision=plan.target.revision,
-        parent_commit=plan.parent,
-    )
+    with warnings.catch_warnings(record=True) as remarks:  # the Hub's, about the card
+        warnings.simplefilter("always")
+        info = open_api(settings).create_commit(
+            plan.target.repo_id,
+            operations,
+            commit_message=plan.message,
+            revision=plan.target.revision,
+            parent_commit=plan.parent,
+        )
+    for remark in remarks:
+        logger.warning("%s", remark.message)
     return info.oid
 
 
@@ -259,7 +265,8 @@ def _compare(contents: Sequence[PushFile], branch: Branch) -> tuple[PushFile, ..
 
 def _refuse_bad_card(error: Exception, plan: PushPlan) -> None:
     """Raise PublishError when the Hub refused the card's metadata, which stops a commit early."""
-    if isinstance(error, ValueError) and failure.status_of(error) is None and CARD in str(error):
+    wrapped = isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError)
+    if wrapped and CARD in str(error):
         raise PublishError(
             "the Hub refuses the metadata in README.md; nothing was sent",
             found=str(error),

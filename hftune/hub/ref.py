@@ -84,7 +84,7 @@ def is_commit(revision: str | None) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or Path(text).is_dir()
+    return text.startswith((".", "/", "~")) or (text != "" and Path(text).is_dir())
 
 
 def _folder_ref(text: str, kind: RepoKind, revision: str | None) -> RepoRef:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub import get_token
+
 from hftune.errors import HubPermissionError
 from hftune.hub.client import HubSettings, ask, open_api
 from hftune.hub.failure import Errand
@@ -13,6 +15,10 @@ _REMEDY = "make a token with write access in the Hub's settings, then 'hf auth l
 def check_rights(repo_id: str, settings: HubSettings) -> None:
     """Raise HubPermissionError unless the token may write to the namespace of `repo_id`."""
     errand = Errand(doing="ask whose token this is", endpoint=settings.endpoint, repo_id=repo_id)
+    if settings.token is False or (settings.token is None and get_token() is None):
+        raise HubPermissionError(
+            "a push needs a token, and there is none", where=errand.place, remedy=_REMEDY
+        )
     answer: Mapping[str, Any] = ask(settings, errand, open_api(settings).whoami)
     access = _mapping(_mapping(answer, "auth"), "accessToken")
     _check_role(access, repo_id, errand)
