@@ -12,7 +12,7 @@ from typing import cast
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
-from hftune.core import InputSpec, LabelSpace, RepoRef
+from hftune.core import BaseFacts, InputSpec, LabelSpace, RepoRef
 from hftune.errors import ModelError
 from hftune.model.backbone import fit_input, input_spec_of
 from hftune.model.construct import construct, shaping_args
@@ -56,6 +56,19 @@ def load_classifier(source: RepoRef) -> Classifier:
     labels = LabelSpace(names=names, multi=content.get("problem_type") == _MULTI_LABEL)
     module = rebuild(config, weights_in(source), num_classes=len(names))
     return Classifier(module=module, input_spec=input_spec_of(_PLAIN, config), labels=labels)
+
+
+def load_trained(
+    base: BaseFacts, weights: Path, *, input_spec: InputSpec, labels: LabelSpace
+) -> Classifier:
+    """Load what a run trained from `base`. Raises ModelError and WeightsError."""
+    config = HubConfig(
+        architecture=base.architecture,
+        pretrained_cfg=base.pretrained_cfg,
+        model_args=base.model_args,
+    )
+    module = rebuild(config, weights, num_classes=labels.size)
+    return Classifier(module=module, input_spec=input_spec, labels=labels)
 
 
 def rebuild(config: HubConfig, weights: Path, *, num_classes: int) -> nn.Module:
