@@ -70,6 +70,7 @@ class RecipeError(RequestError):
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
         super().__init__(f"{count} {noun} in {source}", remedy=remedy)
+        self.args = (source, self.problems)  # what pickle builds the copy from
 
     def __str__(self) -> str:
         width = max((len(problem.setting) for problem in self.problems), default=0)

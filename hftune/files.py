@@ -14,7 +14,14 @@ from typing import Any
 
 from hftune.errors import DiskError
 
-_CHUNK = 1 << 20
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,  # a file stands where a folder is needed
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -22,9 +29,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Writes beside the target, flushes file and folder, renames. Raises DiskError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as stream:
                 stream.write(content)
@@ -52,11 +59,11 @@ def committed_folder(final: Path) -> Iterator[Path]:
     """Give a hidden folder to fill; on a clean exit flush it and rename it to `final`.
 
     On an exception the hidden folder is removed and `final` is as it was. An existing `final` is
-    replaced. Raises DiskError.
+    replaced, by two renames; `remove_leftovers` heals a kill between them. Raises DiskError.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
     aside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
     with disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
         try:
             yield aside
@@ -78,7 +85,16 @@ def flush_tree(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what an interrupted write left in `folder`; call only while nobody else writes."""
+    """Remove what an interrupted write left in `folder`; call only while nobody else writes.
+
+    A folder that was moved away, and whose successor never arrived, is put back.
+    """
+    for old in folder.glob(".*.old"):
+        final = old.with_name(old.name[1 : -len(".old")])
+        if final.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(final)
     for path in folder.glob(".*.part"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -101,8 +117,10 @@ def digest_json(value: Any) -> str:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path` (made if absent) against other processes and threads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    with stream:
         fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
         try:
             yield
@@ -112,7 +130,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a folder that cannot be written into one DiskError that names `path`."""
+    """Turn a full disk or a place that cannot be written into one DiskError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -122,24 +140,36 @@ def disk_errors(path: Path) -> Iterator[None]:
                 where=str(path),
                 remedy="free some space and run the same command again; what was complete is kept",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno == errno.EFBIG:
+            raise DiskError(
+                "a file grew past the largest size that is allowed here",
+                where=str(path),
+                remedy="raise the limit (ulimit -f), or write to another disk",
+            ) from error
+        if error.errno in _NOT_WRITABLE:
             raise DiskError(
                 "this place cannot be written",
                 found=os.strerror(error.errno),
                 where=str(path),
-                remedy="choose another folder or change its permissions",
+                remedy="choose another folder, or change its permissions",
             ) from error
         raise
 
 
 def _swap(aside: Path, final: Path) -> None:
     """Rename `aside` to `final`; a folder that stood there is moved away first, then removed."""
+    old = final.with_name(f".{final.name}.old")
     if not final.exists():
         aside.rename(final)
         return
-    old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    if old.exists():  # a kill came after the second rename below; `final` is the newer one
+        shutil.rmtree(old)
     final.rename(old)
-    aside.rename(final)
+    try:
+        aside.rename(final)
+    except BaseException:
+        old.rename(final)
+        raise
     shutil.rmtree(old)
 
 
