@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +26,7 @@ from timm.data.auto_augment import auto_augment_transform, rand_augment_transfor
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torchvision.transforms import functional
 
+from hftune.components import bind
 from hftune.errors import ComponentError
 from hftune.recipe.schema import Component
 
@@ -223,14 +224,11 @@ def make_augmentations(
 
     Raises ComponentError for an unknown name or wrong options.
     """
-    values = asdict(given)
-    bound: list[Augmentation] = []
-    for component in components:
-        function = AUGMENTATIONS[component.name]
-        taken = inspect.signature(function).parameters.keys() & values.keys()
-        filled = {name: values[name] for name in taken}
-        bound.append(partial(function, **filled, **component.options))
-    return tuple(bound)
+    filled = asdict(given)
+    return tuple(
+        bind(component, AUGMENTATIONS, family="augmentation", folder=folder, filled=filled)
+        for component in components
+    )
 
 
 def gives_size(augmentation: Augmentation) -> bool:
@@ -258,19 +256,19 @@ def python_random(rng: Generator) -> Iterator[None]:
 def _run_policy(
     config: str, image: Picture, rng: Generator, *, fill: Fill, interpolation: str
 ) -> Picture:
-    policy = _policy(config, image.size, fill, interpolation)
+    policy = _policy(config, image.size, _color(image, fill), interpolation)
     with python_random(rng):
         return _picture(policy(image))
 
 
 @lru_cache(maxsize=64)
 def _policy(
-    config: str, size: tuple[int, int], fill: Fill, interpolation: str
+    config: str, size: tuple[int, int], color: int | Fill, interpolation: str
 ) -> Callable[[Picture], object]:
     """Build timm's policy with the settings of timm's own training transform."""
     settings = {
         "translate_const": int(min(size) * 0.45),
-        "img_mean": fill if len(fill) > 1 else fill[0],
+        "img_mean": color,
         "interpolation": Image.Resampling[interpolation.upper()],
     }
     if config.startswith("rand"):
@@ -281,7 +279,8 @@ def _policy(
 
 
 def _color(image: Picture, fill: Fill) -> int | Fill:
-    return fill[0] if image.mode == "L" else fill
+    """Give the mean colour for an image that may be grey where the model sees colour."""
+    return round(sum(fill) / len(fill)) if image.mode == "L" else fill
 
 
 def _picture(thing: object) -> Picture:

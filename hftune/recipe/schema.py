@@ -96,7 +96,7 @@ Rate = (
 RunName = Annotated[
     str,
     Predicate(is_run_name),
-    doc("letters, digits, '-', '_' and '.', the first a letter or digit"),
+    doc("a name of letters, digits, '-', '_' and '.', the first a letter or digit"),
 ]
 PixelSide = Annotated[int, Ge(8)]
 Text = Annotated[str, MinLen(1), doc("some text")]
@@ -170,6 +170,8 @@ class DataRecipe:
     augment: tuple[Component, ...] = ()
     # An image that cannot be read: stop the run, or skip it with a count.
     on_bad_image: Literal["stop", "skip"] = "stop"
+    # A class without an image in one of the splits: stop the run, or go on with a warning.
+    missing_classes: Literal["stop", "warn"] = "stop"
     # Loader processes per training process; null: chosen from the machine.
     workers: Annotated[int, Ge(0)] | None = None
 

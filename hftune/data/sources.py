@@ -1,0 +1,179 @@
+"""Data by name: the table SOURCES, and from a recipe's data to splits under one label space.
+
+A data source is a function (*, options) -> Found: a part for "train" and, where there are any, for
+"val" and "test". What is not given is carved from the training part here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hftune.components import bind
+from hftune.core import LabelSpace, ProblemName, Split, Splits
+from hftune.data.folder_source import image_folder
+from hftune.data.hub_source import hub_dataset
+from hftune.data.labels import (
+    RowLabels,
+    check_number,
+    count_classes,
+    encode,
+    missing_classes,
+    missing_error,
+    order_names,
+    read_labels,
+)
+from hftune.data.order import Positions
+from hftune.data.part import Found, Part
+from hftune.data.rows import PartRows, Targets, digest_rows
+from hftune.data.scan import bad_images_error, describe, unreadable
+from hftune.data.splits import Strata, hold_out, stratify
+from hftune.data.table_source import check_columns, table
+from hftune.errors import DataError, MissingPackageError
+from hftune.recipe.schema import DataRecipe
+from hftune.units import parse_span
+
+logger = logging.getLogger(__name__)
+
+SOURCES: Mapping[str, Callable[..., Found]] = {
+    "hub_dataset": hub_dataset,
+    "image_folder": image_folder,
+    "table": table,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Readable:
+    """A part's rows whose images can be read, with their class names."""
+
+    part: Part
+    positions: Positions
+    labels: RowLabels
+
+    def at(self, rows: Positions) -> _Readable:
+        return replace(self, positions=self.positions[rows], labels=self.labels.at(rows))
+
+
+def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
+    """Open a recipe's data: train, val and perhaps test, checked, under one label space.
+
+    The first opening decodes every image once. Side effect: fills caches. Raises DataError for data
+    that cannot be used, HubError and its kin where the Hub cannot give it.
+    """
+    found = find_data(data)
+    readable = {
+        name: _drop_unreadable(part, read_labels(part, problem), data)
+        for name, part in found.parts.items()
+    }
+    names = order_names(readable["train"].labels)
+    check_number(names, problem, where=data.source.name)
+    rules = _carve_absent(readable, data)
+    targets = {
+        name: encode(one.labels, LabelSpace(names=names, multi=problem == "multi_label"))
+        for name, one in readable.items()
+    }
+    labels = LabelSpace(
+        names=names,
+        multi=problem == "multi_label",
+        counts=count_classes(targets["train"], len(names)),
+    )
+    splits = {
+        name: _split(name, one, targets[name], labels, data) for name, one in readable.items()
+    }
+    return Splits(
+        train=splits["train"],
+        val=splits["val"],
+        test=splits.get("test"),
+        labels=labels,
+        facts=replace(found.facts, split_rule="; ".join(rules)),
+    )
+
+
+def find_data(data: DataRecipe) -> Found:
+    """Run a recipe's data source. Raises MissingPackageError without the `datasets` library."""
+    source = bind(data.source, SOURCES, family="data source")
+    try:
+        found = source()
+    except ModuleNotFoundError as error:
+        if error.name != "datasets":
+            raise
+        raise MissingPackageError(
+            "reading data needs a package that is not installed",
+            found="no package 'datasets'",
+            remedy="pip install datasets",
+        ) from error
+    if "train" not in found.parts:
+        raise DataError("the data source gives no training images", where=data.source.name)
+    return found
+
+
+def _drop_unreadable(part: Part, labels: RowLabels, data: DataRecipe) -> _Readable:
+    """Leave out, or stop at, images that cannot be read, as the recipe says."""
+    bad = unreadable(part)
+    if bad and data.on_bad_image == "stop":
+        raise bad_images_error(part, bad)
+    if bad:
+        logger.warning(
+            "left out %d of the %d images of '%s', which cannot be read:\n%s",
+            *(len(bad), len(part), part.name, describe(part, bad)),
+        )
+    positions = np.array([p for p in range(len(part)) if p not in bad], dtype=np.int64)
+    return _Readable(part=part, positions=positions, labels=labels.at(positions))
+
+
+def _carve_absent(readable: dict[str, _Readable], data: DataRecipe) -> list[str]:
+    """Take the splits that the source does not have out of the training rows, and say how.
+
+    Side effect: changes `readable`. Raises DataError where nothing is left to validate on.
+    """
+    rules: list[str] = []
+    for stream, (name, text) in enumerate((("test", data.test), ("val", data.val))):
+        share = parse_span(text).value / 100
+        if name in readable:
+            rules.append(f"{name}: the source's own '{readable[name].part.name}'")
+        elif share > 0:
+            train = readable["train"]
+            held = hold_out(_strata(train, data), share, seed=data.split_seed, stream=stream)
+            rest = np.setdiff1d(np.arange(len(train.positions)), held)
+            readable["train"], readable[name] = train.at(rest), train.at(held)
+            by = ", ".join(("label", *data.stratify))
+            rules.append(
+                f"{name}: {len(held)} of {len(train.positions)} training images ({text}),"
+                f" stratified by {by}, seed {data.split_seed}"
+            )
+    if "val" not in readable:
+        raise DataError(
+            "there are no images to validate on",
+            found="a source without a validation split, and data.val=0%",
+            remedy="keep some of the training images for it: data.val=10%",
+        )
+    return rules
+
+
+def _strata(train: _Readable, data: DataRecipe) -> Strata:
+    table = train.part.table.with_format(None)
+    check_columns(table, data.stratify, where="data.stratify")
+    columns = []
+    for name in data.stratify:
+        values = table[name][:]
+        columns.append([str(values[row]) for row in train.positions])
+    is_single = all(len(names) == 1 for names in train.labels.names)
+    classes = [names[0] if is_single else tuple(sorted(names)) for names in train.labels.names]
+    return stratify(classes, columns)
+
+
+def _split(
+    name: str, readable: _Readable, targets: Targets, labels: LabelSpace, data: DataRecipe
+) -> Split:
+    """Give one split. Raises DataError, or warns, where a class has no example in it."""
+    missing = missing_classes(targets, labels)
+    if missing:
+        error = missing_error(name, missing, labels)
+        if data.missing_classes == "stop":
+            raise error
+        logger.warning("%s: %s", error.problem, error.found)
+    rows = PartRows(readable.part, readable.positions, targets)
+    return Split(name=name, rows=rows, labels=labels, digest=digest_rows(rows, labels))

@@ -1,0 +1,108 @@
+"""Images listed in a table: CSV, TSV, Parquet or JSON lines with a path and a label per row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hftune.core import DataFacts
+from hftune.data.part import Found, Part
+from hftune.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
+
+
+def table(
+    *,
+    train: str,
+    val: str | None = None,
+    test: str | None = None,
+    image: str = "image",
+    label: str = "label",
+    root: str | None = None,
+) -> Found:
+    """Rows of a file per split, with a column of paths and one of labels.
+
+    Relative paths start at `root`, or at the table's own folder. In CSV and TSV every value is
+    text. Several labels are a list, or one text with '|' between them.
+    """
+    wanted = {"train": train, "val": val, "test": test}
+    parts: dict[str, Part] = {}
+    for name, text in wanted.items():
+        if text is None:
+            continue
+        path = Path(text).expanduser()
+        rows = read_table(path)
+        check_columns(rows, (image, label), where=text)
+        if str(rows.features[image].dtype) not in ("string", "large_string"):
+            raise DataError(
+                "the image column of a table must hold paths",
+                found=f"{image}: {rows.features[image]}",
+                where=text,
+                remedy="for images inside Parquet files use the source hub_dataset with"
+                " repo: ./FOLDER",
+            )
+        start = Path(root).expanduser() if root is not None else path.parent
+        parts[name] = Part(table=rows, image=image, label=label, name=name, root=start.absolute())
+    return Found(parts=parts, facts=DataFacts(path=train))
+
+
+def read_table(path: Path) -> Dataset:
+    """Read one table through `datasets`. Raises DataError for a file that is no such table."""
+    from datasets import Dataset  # an optional dependency, slow to import
+    from datasets.exceptions import DatasetsError
+
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in _SUFFIXES:
+        problem = "this is no table that can be read" if path.is_file() else "there is no such file"
+        raise DataError(
+            problem,
+            found=str(path),
+            allowed=f"a file ending in {', '.join(_SUFFIXES)}",
+            where=f"seen from {Path.cwd()}",
+        )
+    try:
+        if suffix in _SEPARATORS:
+            return _read_csv(path, _SEPARATORS[suffix])
+        if suffix == ".parquet":
+            return Dataset.from_parquet(str(path))
+        return Dataset.from_json(str(path))
+    except (DatasetsError, ValueError, UnicodeError) as error:
+        cause = error.__cause__ or error
+        raise DataError(
+            "this table cannot be read",
+            found=f"{type(cause).__name__}: {cause}",
+            where=str(path),
+            remedy="open and repair it, or write it anew",
+        ) from error
+
+
+def check_columns(rows: Dataset, wanted: Sequence[str], *, where: str) -> None:
+    """Raise DataError where a wanted column is absent, and list those there are."""
+    absent = [name for name in wanted if name not in rows.column_names]
+    if absent:
+        raise DataError(
+            f"there is no column {' and no column '.join(repr(name) for name in absent)}",
+            allowed="\n".join(f"{name}: {rows.features[name]}" for name in rows.column_names),
+            where=where,
+            remedy="name the columns of images and labels with data.source.image and"
+            " data.source.label",
+        )
+
+
+def _read_csv(path: Path, separator: str) -> Dataset:
+    """Read every value as text: 'NA' and '007' are class names, not gaps and numbers."""
+    from datasets import Dataset, Features, Value  # an optional dependency, slow to import
+
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        header = next(csv.reader(stream, delimiter=separator), [])
+    features = Features({name: Value("string") for name in header})
+    return Dataset.from_csv(
+        str(path), features=features, sep=separator, keep_default_na=False, encoding="utf-8-sig"
+    )
