@@ -20,6 +20,14 @@ def check_rights(repo_id: str, settings: HubSettings) -> None:
             "a push needs a token, and there is none", where=errand.place, remedy=_REMEDY
         )
     answer: Mapping[str, Any] = ask(settings, errand, open_api(settings).whoami)
+    check_answer(answer, repo_id, errand)
+
+
+def check_answer(answer: Mapping[str, Any], repo_id: str, errand: Errand) -> None:
+    """Judge what the Hub says about a token. Raises HubPermissionError.
+
+    What the answer does not tell is not held against the token: the Hub itself decides in the end.
+    """
     access = _mapping(_mapping(answer, "auth"), "accessToken")
     _check_role(access, repo_id, errand)
     if not access.get("everywhere"):  # said by hftune's own Hub about its owner's tokens

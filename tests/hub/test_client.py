@@ -1,0 +1,259 @@
+import contextlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import close_session
+
+from hftune.core import RepoRef
+from hftune.errors import (
+    HubError,
+    HubPermissionError,
+    OfflineError,
+    PushConflictError,
+    RequestError,
+)
+from hftune.hub.client import HubSettings, ask, open_api
+from hftune.hub.failure import Errand
+from hftune.hub.pull import resolve_commit
+from hftune.hub.rights import check_rights
+
+COMMIT = "c" * 40
+INFO = json.dumps({"id": "org/name", "sha": COMMIT, "private": False, "siblings": []})
+SECRET = "hf_" + "Zz9" * 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: str = INFO
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hangs_up: bool = False
+    silent_seconds: float = 0.0
+
+
+@dataclass
+class Scripted:
+    """A server that gives its answers in order, the last one for ever."""
+
+    endpoint: str
+    answers: list[Answer]
+    requests: int = 0
+
+
+@contextlib.contextmanager
+def scripted(*answers: Answer) -> Iterator[Scripted]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            answer = script.answers[min(script.requests, len(script.answers) - 1)]
+            script.requests += 1
+            time.sleep(answer.silent_seconds)
+            if answer.hangs_up:
+                self.close_connection = True
+                return
+            content = answer.body.encode()
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(BrokenPipeError):
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    script = Scripted(endpoint=f"http://127.0.0.1:{server.server_port}", answers=list(answers))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        close_session()
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Callable[[Scripted], HubSettings]:
+    def make(script: Scripted) -> HubSettings:
+        return HubSettings(
+            endpoint=script.endpoint,
+            token=SECRET,
+            cache=tmp_path,
+            first_pause=0.0,
+            attempts=3,
+            timeout=5.0,
+        )
+
+    return make
+
+
+REF = RepoRef(repo_id="org/name", revision="main")
+Impatient = Callable[[Scripted], HubSettings]
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_failure_that_passes_is_asked_again(status: int, impatient: Impatient) -> None:
+    with scripted(Answer(status), Answer(status), Answer()) as script:
+        assert resolve_commit(REF, settings=impatient(script)).commit == COMMIT
+        assert script.requests == 3
+
+
+def test_connection_that_breaks_is_asked_again(impatient: Impatient) -> None:
+    with scripted(Answer(hangs_up=True), Answer()) as script:
+        assert resolve_commit(REF, settings=impatient(script)).commit == COMMIT
+
+
+def test_attempts_are_bounded(impatient: Impatient) -> None:
+    with scripted(Answer(503)) as script:
+        with pytest.raises(HubError, match="could not look up the revision") as caught:
+            resolve_commit(REF, settings=impatient(script))
+        assert script.requests == 3
+    assert "HTTP 503" in str(caught.value)
+    assert script.endpoint in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 412, 413])
+def test_refusal_is_not_asked_again(status: int, impatient: Impatient) -> None:
+    with scripted(Answer(status)) as script:
+        with pytest.raises(HubError):
+            resolve_commit(REF, settings=impatient(script))
+        assert script.requests == 1
+
+
+def test_long_wait_is_reported_not_slept(impatient: Impatient) -> None:
+    began = time.monotonic()
+    with scripted(Answer(429, headers={"Retry-After": "3600"})) as script:
+        with pytest.raises(HubError) as caught:
+            resolve_commit(REF, settings=impatient(script))
+        assert script.requests == 1
+    assert "60 h" not in str(caught.value)
+    assert "1 h 00 min" in str(caught.value)
+    assert time.monotonic() - began < 5
+
+
+def test_short_wait_of_the_server_is_kept(impatient: Impatient) -> None:
+    limit = {"RateLimit": '"api";r=0;t=1', "Retry-After": "3600"}
+    began = time.monotonic()
+    with scripted(Answer(429, headers=limit), Answer()) as script:
+        assert resolve_commit(REF, settings=impatient(script)).commit == COMMIT
+    assert time.monotonic() - began >= 1
+
+
+def test_pauses_double_up_to_a_bound(
+    impatient: Impatient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with scripted(Answer(503)) as script:
+        settings = replace(impatient(script), attempts=5, first_pause=0.004, longest_pause=0.01)
+        with pytest.raises(HubError):
+            resolve_commit(REF, settings=settings)
+    pauses = [record.args[2] for record in caplog.records if record.name == "hftune.hub.client"]
+    assert pauses == [0.004, 0.008, 0.01, 0.01]
+
+
+def test_silent_server_is_given_up(impatient: Impatient) -> None:
+    """Whose token it is, the library asks without any time limit of its own."""
+    close_session()
+    with scripted(Answer(silent_seconds=3)) as script:
+        settings = replace(impatient(script), timeout=0.2, attempts=1)
+        began = time.monotonic()
+        with pytest.raises(OfflineError, match="cannot be reached"):
+            check_rights("org/name", settings)
+        assert time.monotonic() - began < 2
+
+
+def test_connection_refused(impatient: Impatient) -> None:
+    with scripted(Answer()) as script:
+        settings = impatient(script)
+    with pytest.raises(OfflineError) as caught:
+        resolve_commit(REF, settings=settings)
+    assert "HF_ENDPOINT" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (401, "GatedRepo", HubPermissionError, "gated"),
+        (403, None, HubPermissionError, "lacks the right"),
+        (401, None, HubPermissionError, "does not accept this token"),
+        (412, None, PushConflictError, "moved on"),
+        (400, None, HubError, "could not"),
+    ],
+)
+def test_refusals_in_our_words(
+    status: int, code: str | None, kind: type[HubError], words: str, impatient: Impatient
+) -> None:
+    headers = {"X-Error-Message": f"no, {SECRET}"} | ({"X-Error-Code": code} if code else {})
+    with (
+        scripted(Answer(status, headers=headers)) as script,
+        pytest.raises(kind, match=words) as caught,
+    ):
+        resolve_commit(REF, settings=impatient(script))
+    assert SECRET not in str(caught.value)
+    assert "org/name at main" in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ["<html>login</html>", '{"id": "org/name"}'])
+def test_server_that_is_no_hub(body: str, impatient: Impatient) -> None:
+    with scripted(Answer(body=body)) as script, pytest.raises(HubError):
+        resolve_commit(REF, settings=impatient(script))
+
+
+def test_defect_inside_a_request_is_not_dressed_up(impatient: Impatient) -> None:
+    def request() -> None:
+        raise ValueError("ours")
+
+    with scripted(Answer()) as script, pytest.raises(ValueError, match="ours"):
+        ask(impatient(script), Errand(doing="x", endpoint=script.endpoint), request)
+
+
+def test_offline_sends_nothing(impatient: Impatient) -> None:
+    with scripted(Answer()) as script:
+        settings = replace(impatient(script), offline=True)
+        with pytest.raises(OfflineError, match="offline mode"):
+            check_rights("org/name", settings)
+        assert script.requests == 0
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:8080", "", "ftp://host", "http://"])
+def test_endpoint_that_is_no_address(endpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no address"):
+        HubSettings(endpoint=endpoint, cache=tmp_path)
+
+
+def test_settings_hide_the_token_and_strip_the_slash(tmp_path: Path) -> None:
+    settings = HubSettings(endpoint="http://host/", cache=tmp_path, token=SECRET)
+    assert settings.endpoint == "http://host"
+    assert SECRET not in repr(settings)
+    assert open_api(settings).endpoint == "http://host"
+
+
+def test_settings_come_from_the_environment_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, hftune.hub.push, hftune.hub.card\n"
+        "from hftune.hub.client import settings_from_environment as s\n"
+        "print(s().endpoint, s().offline, s().cache, 'torch' in sys.modules)"
+    )
+    environment = os.environ | {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_CACHE": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["http://127.0.0.1:9", "True", str(tmp_path), "False"]
