@@ -5,7 +5,7 @@ refuses it, names that get lost, pixels that differ from those of the reported m
 """
 
 import json
-import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from hftune.errors import PublishError
 from hftune.export.config import PROBLEM_TYPES, shapes_weights
+from hftune.hub.contents import read_contents
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -22,10 +23,6 @@ CARD = "README.md"
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.", "timm_model.")
 _DERIVED_KEYS = ("model_type", "architectures", "id2label", "label2id")
-_FORBIDDEN_NAMES = frozenset({"preprocessor_config.json", "optimizer.safetensors", "state.json"})
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
-_TEXTS = frozenset({".json", ".yaml", ".yml", ".md", ".txt"})
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +48,12 @@ class Published:
 def check_folder(folder: Path) -> None:
     """Refuse a folder that timm, transformers or the Hub page would not read as it is meant.
 
-    Raises PublishError with every finding.
+    Raises PublishError with every finding; one of the model comes before those of single files.
     """
     published = Published(
         config=_read_config(folder / CONFIG), shapes=tensor_shapes(folder / WEIGHTS)
     )
     findings = [finding for check in CHECKS for finding in check(published)]
-    findings += _check_files(folder)
     if findings:
         raise PublishError(
             "this folder would not be read as it is meant",
@@ -65,6 +61,7 @@ def check_folder(folder: Path) -> None:
             where=str(folder),
             remedy="build it again from the run: hftune export RUN",
         )
+    read_contents(folder)
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -109,7 +106,7 @@ def check_names(published: Published) -> Iterator[str]:
         return
     if any(not isinstance(name, str) or not name for name in names):
         yield "label_names holds something else than non-empty text"
-    doubled = sorted({str(name) for name in names if names.count(name) > 1})
+    doubled = [name for name, often in Counter(map(str, names)).items() if often > 1]
     if doubled:
         yield f"label_names repeats {', '.join(doubled[:5])}"
     if len(names) != count:
@@ -180,22 +177,6 @@ CHECKS: tuple[Callable[[Published], Iterator[str]], ...] = (
     check_transform,
     check_single_truth,
 )
-
-
-def _check_files(folder: Path) -> Iterator[str]:
-    """Find files that must not be published, and texts that tell about this machine or its user."""
-    home = str(Path.home())
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.name in _FORBIDDEN_NAMES or path.suffix in _PICKLES:
-            yield f"{name} must not be published"
-        if path.suffix not in _TEXTS or not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8")
-        if _TOKEN.search(text):
-            yield f"{name} holds an access token"
-        if len(home) > 1 and f"{home}/" in text:
-            yield f"{name} holds a path of this machine, below {home}"
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import torch
 from hftune.core import Artifact, RepoRef
 from hftune.errors import PublishError
 from hftune.export.probe import PROBE, read_probe
+from hftune.hub.client import HubSettings
 from hftune.hub.pull import pull
 
 logger = logging.getLogger(__name__)
@@ -48,14 +49,16 @@ def verify_folder(artifact: Artifact) -> Verdict:
     return _verify(artifact.folder, artifact, _readers_for(_read_config(artifact.config)))
 
 
-def verify_pushed(ref: RepoRef, artifact: Artifact) -> Verdict:
+def verify_pushed(
+    ref: RepoRef, artifact: Artifact, *, settings: HubSettings | None = None
+) -> Verdict:
     """Pull the pushed commit into an empty cache and compare it with the artifact's probe.
 
     By timm, with the names and probe of the artifact on this machine. Raises PublishError when
     what came back is not what was sent, and HubError when it cannot be pulled.
     """
     with tempfile.TemporaryDirectory(prefix="hftune-verify-") as cache:
-        pulled = pull(ref, cache_dir=Path(cache))
+        pulled = pull(replace(ref, folder=None), cache_dir=Path(cache), settings=settings)
         assert pulled.folder is not None
         return _verify(pulled.folder, artifact, ("timm",))
 

@@ -44,8 +44,8 @@ def ask_transformers(source: str, images: list[Image.Image]) -> Answer:
     pipe = pipeline("image-classification", model=source, device="cpu")
     assert pipe.image_processor is not None
     inputs = pipe.image_processor(images, return_tensors="pt")
-    names = dict(pipe.model.config.id2label or {})
-    return [str(names[i]) for i in range(len(names))], pipe.model(**inputs).logits
+    names = sorted((int(i), str(name)) for i, name in (pipe.model.config.id2label or {}).items())
+    return [name for _, name in names], pipe.model(**inputs).logits
 
 
 READERS: dict[str, Callable[[str, list[Image.Image]], Answer]] = {

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hftune.core import InputSpec
-from hftune.data.image_input import eval_transform
+from hftune.data.image_input import eval_transform, normalise
 from hftune.errors import PublishError
 from hftune.files import write_bytes
 
@@ -31,20 +31,29 @@ class Probe:
 
 
 def make_probe(model: nn.Module, images: Sequence[Image.Image], spec: InputSpec) -> Probe:
-    """Run `images` through the evaluation transform and `model`, in fp32 on the CPU.
+    """Give `images` and what `model` says about them.
 
     Images are kept in the mode that the model's channels ask for, so that a reader need not
     convert them. Side effect: leaves `model` on the CPU in eval mode.
     """
-    if not images:
-        raise ValueError("a probe needs at least one image")
     mode = "L" if spec.channels == 1 else "RGB"
-    images = tuple(image.convert(mode) for image in images)
+    converted = tuple(image.convert(mode) for image in images)
+    return Probe(images=converted, logits=run_images(model, converted, spec))
+
+
+def run_images(model: nn.Module, images: Sequence[Image.Image], spec: InputSpec) -> Tensor:
+    """Give the logits [N, K] of `images`, evaluated together in fp32 on the CPU.
+
+    Side effect: leaves `model` on the CPU in eval mode.
+    """
+    if not images:
+        raise ValueError("there is no image to run")
     transform = eval_transform(spec)
+    pixels = torch.stack([transform(image) for image in images])
     model.to("cpu", torch.float32).eval()
     with torch.inference_mode():
-        logits = model(torch.stack([transform(image) for image in images]))
-    return Probe(images=images, logits=logits.clone())
+        logits: Tensor = model(normalise(pixels, spec))
+    return logits.clone()
 
 
 def write_probe(path: Path, probe: Probe) -> None:

@@ -1,0 +1,56 @@
+"""The published record of a run: its recipe and its facts, without anything about this machine."""
+
+import re
+from typing import Any
+
+from hftune import __version__
+from hftune.recipe.schema import Recipe
+from hftune.recipe.show import digest, to_yaml
+from hftune.train.run_facts import RunFacts
+
+# What of environment.json may be told: nothing that names a user, a host or a folder.
+_TOLD = ("python", "system", "versions", "device", "device_name", "processes", "threads")
+_ABSOLUTE = re.compile(
+    r"""(?mx) ^ (?P<key> \s* (?: -\ | [\w.\ "'-]+:\ )+ )   # list item or key
+    (?P<quote> ['"]? ) (?: / | ~/ ) (?: [^\n]*/ )?             # the folders of this machine
+    (?P<last> [^/\n'"]+ ) /? (?P=quote) $"""
+)
+
+
+def published_recipe(recipe: Recipe) -> str:
+    """Give the recipe as YAML with paths of this machine cut to their last part."""
+    return _ABSOLUTE.sub(r"\g<key>\g<quote>./\g<last>\g<quote>", to_yaml(recipe))
+
+
+def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
+    """Give origin, data, results, timing and environment of a run as JSON values."""
+    base, data, results = facts.model.base, facts.data, facts.results
+    origin = data.facts
+    return {
+        "run": recipe.run,
+        "hftune": __version__,
+        "recipe_digest": digest(recipe),
+        "seed": recipe.train.seed,
+        "split_seed": recipe.data.split_seed,
+        "base": {
+            "architecture": base.architecture,
+            "repo_id": base.hub_id or base.repo_id,
+            "commit": base.commit,
+            "license": base.license,
+            "pretrained": base.pretrained,
+            "weights": dict(facts.model.weights_report),
+        },
+        "data": {
+            "repo_id": origin.repo_id,
+            "commit": origin.commit,
+            "config": origin.config,
+            "license": origin.license,
+            "split_rule": origin.split_rule,
+            "splits": {
+                name: {"count": split.count, "digest": split.digest}
+                for name, split in data.splits.items()
+            },
+        },
+        "results": results.to_json(),
+        "environment": {key: facts.environment[key] for key in _TOLD if key in facts.environment},
+    }

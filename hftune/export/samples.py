@@ -1,0 +1,103 @@
+"""A few validation images of a run: kept beside it always, published only where that is allowed."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hftune.core import Split
+from hftune.files import committed_folder, write_bytes
+
+SAMPLES = "samples"
+_MOST = 4
+_LONGEST_SIDE = 512
+_QUALITY = 90
+# Licences whose terms let anybody pass images on, at least without gain and naming the source.
+# Terms that forbid changes are not among them: the images are made smaller.
+_SHAREABLE = re.compile(
+    r"cc0-1\.0|cc-by(-nc)?(-sa)?-\d\.\d|cc-by-\d\.\d|mit|apache-2\.0|bsd(-\w+-clause)?|odc-by|odbl"
+    r"|pddl|cdla-permissive-[12]\.0|cdla-sharing-1\.0|unlicense|wtfpl"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """An image of the run: its file's stem (`1-defective`) and the image, mode RGB or L."""
+
+    stem: str
+    image: Image.Image
+
+    @property
+    def title(self) -> str:
+        """What the example is called: its class, or its number where it has several."""
+        number, _, name = self.stem.partition("-")
+        return name or f"Example {number}"
+
+
+def keep_samples(run: Path, split: Split) -> None:
+    """Write up to four images of `split`, of as many classes, as PNG into `run/samples`.
+
+    Called by rank 0, once per run. Raises DataError and DiskError.
+    """
+    with committed_folder(run / SAMPLES) as folder:
+        for number, row in enumerate(_choose(split.rows.targets), start=1):
+            name = _class_of(split, row)
+            stem = f"{number}-{name}" if name else str(number)
+            _small(split.rows.image(row)).save(folder / f"{stem}.png")
+
+
+def read_samples(run: Path) -> tuple[Sample, ...]:
+    """Give the images that the run kept, in their order; none where it kept none."""
+    samples = []
+    for path in sorted((run / SAMPLES).glob("*.png")):
+        with Image.open(path) as image:
+            samples.append(Sample(stem=path.stem, image=image.convert(_mode(image))))
+    return tuple(samples)
+
+
+def may_share(data_license: str | None) -> bool:
+    """Say whether images under this licence may be put on a public page. Unknown means no."""
+    return data_license is not None and _SHAREABLE.fullmatch(data_license.lower()) is not None
+
+
+def write_jpegs(folder: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Write the samples as small JPEG files without metadata; give them as a reader sees them."""
+    written = []
+    for sample in samples:
+        stream = BytesIO()
+        sample.image.save(stream, format="JPEG", quality=_QUALITY)
+        write_bytes(folder / f"{sample.stem}.jpg", stream.getvalue())
+        with Image.open(BytesIO(stream.getvalue())) as image:
+            written.append(Sample(stem=sample.stem, image=image.convert(_mode(image))))
+    return tuple(written)
+
+
+def _choose(targets: np.ndarray) -> list[int]:
+    """Give the first row of each class, then the first rows, a handful in all."""
+    if targets.ndim == 2:
+        return list(range(min(len(targets), _MOST)))
+    _, first = np.unique(targets, return_index=True)
+    rows = [*sorted(int(row) for row in first), *range(len(targets))]
+    return list(dict.fromkeys(rows))[:_MOST]
+
+
+def _class_of(split: Split, row: int) -> str:
+    """Give the class of a row as it can stand in a file name; empty with several labels."""
+    target = split.rows.targets[row]
+    if np.ndim(target):
+        return ""
+    return re.sub(r"[^\w.]+", "-", split.labels.names[int(target)]).strip("-.")[:40]
+
+
+def _small(image: Image.Image) -> Image.Image:
+    copy = image.convert(_mode(image))
+    copy.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return copy
+
+
+def _mode(image: Image.Image) -> str:
+    return "L" if image.mode == "L" else "RGB"

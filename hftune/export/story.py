@@ -1,0 +1,132 @@
+"""What the card tells about a run, gathered from the files that the run left."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
+from hftune.recipe.schema import Component, Recipe
+from hftune.train.run_facts import ResultsRecord, RunFacts
+from hftune.units import format_duration
+
+_HUB_PAGE = "https://huggingface.co"
+
+
+def card_facts(
+    facts: RunFacts,
+    recipe: Recipe,
+    *,
+    repo_id: str | None,
+    samples: Sequence[WidgetSample],
+    picture: str | None,
+) -> CardFacts:
+    """Give what the card of a run is written from; `picture` is a path in the repository."""
+    return CardFacts(
+        run=recipe.run,
+        repo_id=repo_id,
+        problem=facts.model.problem,
+        labels=facts.labels,
+        input_spec=facts.model.input_spec,
+        base=facts.model.base,
+        data=facts.data.facts,
+        license=_license(facts, recipe),
+        counts={name: split.count for name, split in facts.data.splits.items()},
+        results=facts.results.evaluations,
+        training=training_rows(facts, recipe),
+        versions=versions(facts.environment),
+        samples=tuple(samples),
+        confusion_picture=picture,
+        limits=tuple(_limits(facts.results)),
+    )
+
+
+def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
+    """Give what was done in training, a short text per row."""
+    optim, results = recipe.optim, facts.results
+    rows = {
+        "Layers trained": _layers(results),
+        "Length": f"{results.steps} steps, {results.epochs:g} epochs",
+        "Batch size": str(recipe.train.batch_size),
+        "Optimizer": f"{_component(optim.method)}, peak rate {optim.lr:g}, "
+        f"weight decay {optim.weight_decay:g}",
+        "Schedule": _component(optim.schedule),
+    }
+    if optim.layer_decay is not None and optim.layer_decay < 1:
+        rows["Rate per depth"] = f"times {optim.layer_decay:g} for each layer from the head down"
+    if optim.ema is not None:
+        rows["Averaged weights"] = f"decay {optim.ema:g} per step"
+    if recipe.loss is not None:
+        rows["Loss"] = _component(recipe.loss)
+    if recipe.data.augment:
+        rows["Augmentation"] = "; ".join(_component(part) for part in recipe.data.augment)
+    rows["Weights published"] = f"of step {results.best_step}, best {results.best_metric} " + (
+        "on validation" if results.best_value is None else f"{results.best_value:.4f} on validation"
+    )
+    rows["Seed"] = str(recipe.train.seed)
+    rows["Precision"] = _precision(facts.folder, recipe)
+    rows["Machine"] = _machine(facts.environment)
+    rows["Time"] = (
+        f"{format_duration(results.seconds)}, {results.images_per_second:.0f} images per second"
+    )
+    return rows
+
+
+def versions(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Give the versions of what was installed, Python first."""
+    found = environment.get("versions", {})
+    named = {"Python": environment["python"]} if "python" in environment else {}
+    return named | {name: str(text) for name, text in found.items() if text is not None}
+
+
+def _license(facts: RunFacts, recipe: Recipe) -> LicenseFacts:
+    """Give the recipe's licence, else the base's; a licence of no known name links to the base."""
+    stated = recipe.hub.license or facts.model.base.license
+    base = facts.model.base.hub_id
+    if stated == "other" and recipe.hub.license is None and base is not None:
+        return LicenseFacts(id="other", name=f"as {base}".lower(), link=f"{_HUB_PAGE}/{base}")
+    return LicenseFacts(id=stated)
+
+
+def _layers(results: ResultsRecord) -> str:
+    phases = [
+        f"steps {phase.start} to {phase.stop}: {phase.label} ({phase.num_trainable:,} parameters)"
+        for phase in results.phases
+    ]
+    return "; ".join(phases) + f"; of {results.num_parameters:,} parameters"
+
+
+def _component(component: Component) -> str:
+    options = ", ".join(f"{name} {_plain(value)}" for name, value in component.options.items())
+    return f"{component.name} ({options})" if options else component.name
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _precision(run: Path, recipe: Recipe) -> str:
+    """Give the precision that the plan settled, the recipe's where there is no plan."""
+    plan = run / "plan.json"
+    if not plan.is_file():
+        return recipe.train.precision
+    settled = json.loads(plan.read_text(encoding="utf-8")).get("precision")
+    return str(settled or recipe.train.precision)
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    processes = environment.get("processes", 1)
+    name = environment.get("device_name", environment.get("device", "not recorded"))
+    return f"{processes} x {name}" if processes > 1 else str(name)
+
+
+def _limits(results: ResultsRecord) -> Iterator[str]:
+    if results.ended_early:
+        yield "Training ended before its planned length, because validation no longer improved."
+    if results.of("test") is None:
+        yield (
+            "There was no test split: the results are those of the validation split, which also "
+            "picked the weights, and so are too good."
+        )
