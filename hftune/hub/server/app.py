@@ -7,10 +7,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hftune.core import RepoKind
 from hftune.hub.server import lfs, pulls, pushing, reading, repos
 from hftune.hub.server.auth import Keyring
 from hftune.hub.server.call import JSON_LIMIT, Answer, Call, Room, endpoint, reply_json
-from hftune.hub.server.names import KINDS, RepoKind
+from hftune.hub.server.names import KINDS
 from hftune.hub.server.refusal import Refusal
 from hftune.hub.server.store import Store
 

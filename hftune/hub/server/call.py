@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from hftune.core import RepoKind
 from hftune.errors import DiskError
 from hftune.hub.server.auth import Keyring, Token
 from hftune.hub.server.body import MIB, Body
-from hftune.hub.server.names import RepoKind, RepoName, repo_name
+from hftune.hub.server.names import RepoName, repo_name
 from hftune.hub.server.refusal import Refusal, repo_not_found
 from hftune.hub.server.repo import Repo
 from hftune.hub.server.store import Store

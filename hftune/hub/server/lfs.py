@@ -11,10 +11,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hftune.core import RepoKind
 from hftune.hub.server.auth import Keyring
 from hftune.hub.server.body import MIB
 from hftune.hub.server.call import Call, reply_json
-from hftune.hub.server.names import RepoKind, repo_name
+from hftune.hub.server.names import repo_name
 from hftune.hub.server.refusal import Refusal, repo_not_found
 from hftune.hub.server.repo import Repo
 

@@ -2,12 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import quote
 
+from hftune.core import RepoKind
 from hftune.hub.server.refusal import Refusal
 
-RepoKind = Literal["model", "dataset"]
 KINDS: tuple[RepoKind, ...] = ("model", "dataset")
 
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hftune import files
+from hftune.core import RepoKind
 from hftune.errors import AbilityError
-from hftune.hub.server.names import KINDS, RepoKind, RepoName, repo_name
+from hftune.hub.server.names import KINDS, RepoName, repo_name
 from hftune.hub.server.refusal import Refusal
 from hftune.hub.server.repo import Repo
 
