@@ -36,6 +36,8 @@ _BASES = {cls.__name__: cls for cls in typer.BadParameter.__mro__}
 ClickException: Any = _BASES["ClickException"]
 UsageError: Any = _BASES["UsageError"]
 
+_CHOSEN = "hftune.verb"  # where the context keeps the verb that will run
+
 
 class LazyVerbs(TyperGroup):
     """A group whose commands are imported on first use."""
@@ -49,7 +51,7 @@ class LazyVerbs(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module_name, help_text = VERBS[cmd_name]
-        if ctx.resilient_parsing or _asks_for_overview():
+        if ctx.meta.get(_CHOSEN) != cmd_name:
             return TyperCommand(cmd_name, help=help_text)
         return _load(module_name, cmd_name, help_text)
 
@@ -64,6 +66,7 @@ class LazyVerbs(TyperGroup):
             close = get_close_matches(name, VERBS, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else f"; verbs: {', '.join(VERBS)}"
             raise UsageError(f"no such verb '{name}'{hint}", ctx)
+        ctx.meta[_CHOSEN] = name
         return super().resolve_command(ctx, args)
 
 
@@ -130,11 +133,6 @@ def say(error: HftuneError) -> None:
     if os.environ.get("RANK", "0") == "0" or error.exit_code == 1:
         word = "stopped" if error.exit_code == 75 else "error"
         print(f"{word}: {error}", file=sys.stderr)
-
-
-def _asks_for_overview() -> bool:
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    return not any(word in VERBS for word in words)
 
 
 def _load(module_name: str, name: str, help_text: str) -> Any:
