@@ -45,7 +45,9 @@ def _overlay(
     assert isinstance(index, int)
     items = _at(root, path[:first])
     if items is None or not isinstance(items.value, tuple):
-        raise _problem(dotted(path), f"'{dotted(path[:first])}' is not a list in this recipe")
+        raise _problem(
+            dotted(path), f"'{dotted(path[:first])}' is not a list in this recipe; set all of it"
+        )
     if index >= len(items.value):
         count = len(items.value)
         raise _problem(dotted(path), f"there is no [{index}]; the list has {count}, from [0] on")

@@ -22,6 +22,7 @@ SettingPath: TypeAlias = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT = ("str", "timestamp", "merge", "value")
+_OTHERS = ("null", "bool", "int", "float")
 _PLAIN = "plain text, numbers, true, false, null, lists and mappings"
 
 
@@ -177,7 +178,7 @@ def _node(node: Any, path: SettingPath, line: int, reading: _Reading) -> Node:
         items = enumerate(node.value)
         children = (_node(item, (*path, i), item.start_mark.line, reading) for i, item in items)
         return Node(value=tuple(children), place=place)
-    if isinstance(node, ScalarNode) and tag.startswith(_TAG):
+    if isinstance(node, ScalarNode) and tag.removeprefix(_TAG) in (*_TEXT, *_OTHERS):
         return Node(value=_scalar(node, path, line, reading), place=place)
     reading.report(path, line, f"the tag {tag} is not used in recipes; give {_PLAIN}")
     return Node(value=None, place=place)
@@ -207,7 +208,7 @@ def _scalar(node: ScalarNode, path: SettingPath, line: int, reading: _Reading) -
         return str(node.value)
     try:
         value = _convert(kind, node, reading.constructor)
-    except (KeyError, ValueError):
+    except ValueError:
         reading.report(
             path, line, f"{short(node.value)} cannot be read as {kind}; put it in quotes"
         )
@@ -225,6 +226,4 @@ def _convert(kind: str, node: ScalarNode, constructor: SafeConstructor) -> Scala
         return bool(constructor.construct_yaml_bool(node))
     if kind == "int":
         return int(constructor.construct_yaml_int(node))
-    if kind == "float":
-        return float(constructor.construct_yaml_float(node))
-    raise KeyError(kind)
+    return float(constructor.construct_yaml_float(node))

@@ -290,17 +290,27 @@ class Recipe:
 
     # The run's name; also its folder under runs/.
     run: RunName
+    # Which backbone, from where, and what is changed in it.
     model: ModelRecipe
+    # Where images and labels come from, how they are split and augmented.
     data: DataRecipe
     # single_label or multi_label.
     problem: Literal["single_label", "multi_label"] = "single_label"
-    # null: the problem's own.
+    # What is made small; null: the problem's own.
     loss: Component | None = None
+    # The optimizer, its rates, the schedule, clipping and averaging.
     optim: OptimRecipe = OptimRecipe()
+    # What frozen layers do.
     freeze: FreezeRecipe = FreezeRecipe()
+    # Which layers train from when on, in order, the first at 0%.
     unfreeze: tuple[UnfreezeStep, ...] = (UnfreezeStep(at="0%", train=("all",)),)
+    # How long, in which batches and in which precision.
     train: TrainRecipe = TrainRecipe()
+    # When and by what the model is judged.
     eval: EvalRecipe = EvalRecipe()
+    # Checkpoints to resume from.
     save: SaveRecipe = SaveRecipe()
+    # Where numbers go while training.
     track: TrackRecipe = TrackRecipe()
+    # Where the result is published.
     hub: HubRecipe = HubRecipe()
