@@ -1,6 +1,8 @@
 """Fine-tune image classifiers: a timm backbone from the Hub, your classes, safetensors back."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,3 +56,18 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """The type of this package, in which a submodule never hides a function of the same name.
+
+    Python binds a submodule to its package when it is first imported, so without this
+    `hftune.train` would be a function or a folder, depending on what was imported before.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
