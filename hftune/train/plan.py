@@ -5,7 +5,7 @@ from dataclasses import asdict
 from hftune.core import Model, Phase, RunPlan, Splits
 from hftune.errors import PlanError
 from hftune.files import digest_json
-from hftune.losses import make_loss
+from hftune.losses import check_loss, make_loss
 from hftune.metrics import check_metrics
 from hftune.optim.groups import ParamGroup, make_groups
 from hftune.optim.optimizers import make_optimizer
@@ -24,11 +24,12 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
     Raises PlanError where the recipe cannot be carried out with this data, model and number of
     processes, and DeviceError where the device cannot do the precision.
     """
-    check_components(recipe, model, splits)
     micro_batch_size = settle_micro_batch(recipe.train, world.size)
     steps_per_epoch = _steps_per_epoch(len(splits.train), recipe.train.batch_size)
     total_steps = parse_span(recipe.train.length).steps(steps_per_epoch=steps_per_epoch)
     total_steps = max(1, total_steps)
+    check_components(recipe, model, splits)
+    make_schedule(recipe.optim.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     save_seconds, save_every = _saving(recipe.save, steps_per_epoch)
     phases = make_phases(
         recipe.unfreeze,
@@ -109,8 +110,8 @@ def plan_to_json(plan: RunPlan, model: Model) -> dict[str, object]:
 
 def check_components(recipe: Recipe, model: Model, splits: Splits) -> None:
     """Build every component once on nothing, so that a wrong one is found before training."""
-    make_loss(loss_of(recipe), problem=recipe.problem)
-    make_schedule(recipe.optim.schedule, total_steps=100, steps_per_epoch=10)
+    loss = make_loss(loss_of(recipe), problem=recipe.problem)
+    check_loss(loss, problem=recipe.problem, num_classes=splits.labels.size)
     check_metrics(metrics_of(recipe), splits.labels, problem=recipe.problem)
     everything = frozenset(name for name, _ in model.module.named_parameters())
     groups = make_groups(recipe.optim, model.layers, model.module, trainable=everything)

@@ -28,6 +28,9 @@ from hftune.train.plan import loss_of, plan_groups, plan_schedule
 
 logger = logging.getLogger(__name__)
 
+# How Python's numbers are kept; an optimizer's own scalar tensors are float32.
+_PYTHON_NUMBERS = (torch.bool, torch.int64, torch.float64)
+
 
 @dataclass(kw_only=True)
 class Session:
@@ -100,7 +103,7 @@ class Session:
                 state = optimizer.state.get(parameter, {})
                 if state:
                     moments[name] = {
-                        entry: torch.as_tensor(value)
+                        entry: _as_tensor(value)
                         for entry, value in state.items()
                         if value is not None
                     }
@@ -178,12 +181,21 @@ def restore_moments(optimizer: torch.optim.Optimizer, memory: Memory) -> None:
             group[entry] = int(value)
 
 
-def _like_parameter(value: Tensor, parameter: Tensor, entry: str) -> Tensor:
+def _as_tensor(value: Tensor | float) -> Tensor:
+    """Give a tensor as it is, and Python's own number as a scalar that holds it exactly."""
+    if isinstance(value, float):
+        return torch.tensor(value, dtype=torch.float64)
+    return torch.as_tensor(value)
+
+
+def _like_parameter(value: Tensor, parameter: Tensor, entry: str) -> Tensor | float:
+    if value.ndim == 0 and value.dtype in _PYTHON_NUMBERS:
+        return value.item()
     if entry == "step":  # torch keeps step counters on the CPU unless capturable or fused
         return value.clone()
     if value.shape != parameter.shape:
         return value.to(parameter.device, copy=True)
-    return torch.empty_like(parameter).copy_(value)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _open_average(plan: RunPlan, module: nn.Module, memory: Memory) -> ModelEmaV3 | None:

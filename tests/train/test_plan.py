@@ -1,9 +1,11 @@
 """The plan: every number settled, every impossible one refused before training."""
 
+from dataclasses import replace
+
 import pytest
 
 from hftune.errors import DeviceError, PlanError
-from hftune.recipe.schema import EvalRecipe, SaveRecipe, TrainRecipe
+from hftune.recipe.schema import Component, EvalRecipe, SaveRecipe, TrainRecipe
 from hftune.train.plan import make_plan, settle_micro_batch
 from hftune.train.world import choose_precision, join_world
 
@@ -64,3 +66,24 @@ def test_fp16_on_a_cpu_is_refused_with_the_remedy():
         choose_precision("fp16", torch.device("cpu"))
     assert "train.precision=auto" in caught.value.remedy
     assert choose_precision("auto", torch.device("cpu")) == "fp32"
+
+
+def test_spans_of_the_schedule_are_judged_by_the_length_of_the_run(
+    make_recipe, make_tiny_model, make_splits
+):
+    recipe = make_recipe(train=TrainRecipe(length="300 steps", batch_size=5, precision="fp32"))
+    warm = Component(name="cosine", options={"warmup": "150 steps"})
+    recipe = replace(recipe, optim=replace(recipe.optim, schedule=warm))
+    model, splits = make_tiny_model(), make_splits()
+    assert make_plan(recipe, model, splits, join_world()).total_steps == 300
+    short = replace(recipe, train=replace(recipe.train, length="100 steps"))
+    with pytest.raises(PlanError, match="leaves no step"):
+        make_plan(short, model, splits, join_world())
+
+
+def test_options_of_the_loss_are_judged_by_the_number_of_classes(
+    make_recipe, make_tiny_model, make_splits
+):
+    loss = Component(name="focal", options={"alpha": [0.1, 0.2, 0.3]})
+    with pytest.raises(PlanError, match="one number for each class"):
+        make_plan(make_recipe(loss=loss), make_tiny_model(), make_splits(), join_world())

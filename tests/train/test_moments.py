@@ -1,0 +1,54 @@
+"""What an optimizer keeps besides tensors like its parameters also survives a checkpoint."""
+
+from dataclasses import replace
+
+import pytest
+
+from hftune.core import Progress
+from hftune.recipe.schema import Component
+from hftune.train.checkpoint import Memory, commit_checkpoint, read_checkpoint
+from hftune.train.plan import make_plan
+from hftune.train.session import open_session
+from hftune.train.step import train_step
+from hftune.train.world import join_world, make_accelerator
+
+
+def take_steps(plan, model, splits, memory, steps):
+    session = open_session(
+        make_accelerator("fp32"), model, plan.phases[0], plan=plan, split=splits.train,
+        memory=memory,
+    )  # fmt: skip
+    for step, batches in zip(steps, session.batches(steps.start, steps.stop), strict=True):
+        train_step(session, batches, step=step)
+    return session.close()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "adamw",
+        "lamb",  # a count per group
+        "mars",  # counts that are Python's own numbers
+        "nadamlegacy",  # a fraction that is a Python number
+        "muon",  # a truth value per parameter
+        "adafactorbv",  # moments in bfloat16
+    ],
+)
+def test_a_checkpoint_continues_bit_for_bit(
+    method, make_recipe, make_tiny_model, make_splits, tmp_path, state_of, assert_equal_states
+):
+    recipe = make_recipe()
+    recipe = replace(recipe, optim=replace(recipe.optim, method=Component(name=method)))
+    splits = make_splits()
+    straight = make_tiny_model("test_vit")
+    plan = make_plan(recipe, straight, splits, join_world())
+    take_steps(plan, straight, splits, Memory(), range(6))
+
+    model = make_tiny_model("test_vit")
+    memory = take_steps(plan, model, splits, Memory(), range(3))
+    path = commit_checkpoint(
+        tmp_path, Progress(step=3), module=model.module, memory=memory, plan_digest="d"
+    )
+    back = read_checkpoint(path)
+    take_steps(plan, model, splits, back.memory, range(3, 6))
+    assert_equal_states(state_of(model), state_of(straight))
