@@ -111,14 +111,15 @@ def pause_or_raise(settings: HubSettings, errand: Errand, error: Exception, atte
 
 
 def limit_silence(settings: HubSettings) -> None:
-    """Give the client library's shared session a time limit if it has none.
+    """Bound the client library's shared session by the settings' time limit.
 
-    Without one, a server that accepts a connection and stays silent holds a push for ever. The
-    library closes its session after some failures, so this is done before every request. A session
-    that the user's own factory made with a limit keeps it.
+    Some versions set none: a server that accepts a connection and stays silent would hold a push
+    for ever. The library closes its session after some failures and makes a new one, so this is
+    done before every request. A shorter limit, of the library or of the user, stays.
     """
     session = get_session()
-    if session.timeout.read is None:
+    limit = session.timeout.read
+    if limit is None or limit > settings.timeout:
         session.timeout = settings.timeout
 
 

@@ -40,7 +40,7 @@ __all__ = ["PushPlan", "PushTarget", "carry_out", "check_push", "plan_push", "pu
 
 logger = logging.getLogger(__name__)
 
-# After these statuses, or no answer at all, a commit may have been made all the same.
+# After these statuses, or none at all, a commit may have been made all the same.
 _DOUBTFUL = frozenset({408, 409, 412, 500, 502, 503, 504})
 
 
@@ -179,7 +179,8 @@ def _commit(plan: PushPlan, settings: HubSettings) -> str:
             return _send(plan, settings)
         except failure.CLIENT_ERRORS as error:
             _refuse_bad_card(error, plan)
-            if failure.lost_contact(error) or failure.status_of(error) in _DOUBTFUL:
+            status = failure.status_of(error)
+            if status is None or status in _DOUBTFUL:
                 settled = _settled(plan, settings)
                 if settled is not None:
                     logger.info("the commit stands, although its reply was lost: %s", settled)
@@ -199,8 +200,9 @@ def _send(plan: PushPlan, settings: HubSettings) -> str:
         )
         for file in plan.changed
     ]
-    with warnings.catch_warnings(record=True) as remarks:  # the Hub's, about the card
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("ignore")  # the library's own deprecations
+        warnings.simplefilter("always", UserWarning)  # the Hub's remarks about the card
         info = open_api(settings).create_commit(
             plan.target.repo_id,
             operations,

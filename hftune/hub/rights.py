@@ -76,8 +76,8 @@ def _check_namespace(answer: Mapping[str, Any], repo_id: str, errand: Errand) ->
         for group in (groups if isinstance(groups, list) else [])
         if isinstance(group, Mapping)
     }
-    own = str(answer.get("name"))
-    if namespace == own:
+    own = answer.get("name")
+    if own is None or namespace == own:
         return
     if namespace not in roles:
         raise HubPermissionError(

@@ -59,6 +59,10 @@ def test_token_without_the_right(access: dict[str, Any], words: str) -> None:
     assert caught.value.remedy is not None
 
 
+def test_answer_without_a_name_decides_nothing() -> None:
+    check_answer({"auth": {"accessToken": {"role": "write"}}}, "bob/model", ERRAND)
+
+
 def test_organisation_by_role() -> None:
     write = answer({"role": "write"}, orgs=[{"name": "lab", "roleInOrg": "write"}])
     check_answer(write, "lab/model", ERRAND)
