@@ -3,12 +3,12 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from hftune.core import LayerMap
-from hftune.errors import PlanError
+from hftune.errors import ModelError, PlanError
 from hftune.model.select import select
 from hftune.recipe.schema import OptimRecipe
 
@@ -42,7 +42,7 @@ def make_groups(
     The scale is `layer_decay ** (num_depths - 1 - depth)`. The last selector of `optim.rates` that
     matches a parameter multiplies its scale, or fixes its rate. No weight decay on norms, biases,
     positions, tokens and whatever is 1-d. A label depends on the recipe alone, not on `trainable`.
-    Raises PlanError for a rate that cannot be read, and for a selector that matches nothing.
+    Raises PlanError for a rate that cannot be read, ModelError for a selector that fits nothing.
     """
     parameters = {name: value for name, value in module.named_parameters() if name in trainable}
     if unknown := trainable - parameters.keys():
@@ -53,15 +53,7 @@ def make_groups(
         decays = _decays(name, layers.role[name], num_dims=parameters[name].ndim)
         group = _empty_group(optim, layers, layers.depth[name], rates.get(name), decays=decays)
         members.setdefault(group, []).append(name)
-    return tuple(
-        ParamGroup(
-            label=group.label,
-            names=tuple(names),
-            scale=group.scale,
-            weight_decay=group.weight_decay,
-        )
-        for group, names in members.items()
-    )
+    return tuple(replace(group, names=tuple(names)) for group, names in members.items())
 
 
 def _empty_group(
@@ -94,7 +86,12 @@ def _rate_by_name(
     result: dict[str, _Rate] = {}
     for selector, value in optim.rates.items():
         rate = _read_rate(selector, value, peak=optim.lr)
-        result.update(dict.fromkeys(select((selector,), layers, names), rate))
+        try:
+            matched = select((selector,), layers, names)
+        except ModelError as error:
+            error.where = "optim.rates"
+            raise
+        result.update(dict.fromkeys(matched, rate))
     return result
 
 

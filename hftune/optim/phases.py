@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hftune.core import LayerMap, Phase
-from hftune.errors import PlanError
+from hftune.errors import ModelError, PlanError
 from hftune.model.select import select
 from hftune.recipe.schema import UnfreezeStep
 from hftune.units import parse_span
@@ -20,7 +20,8 @@ def make_phases(
     """Give phases that follow one another from step 0 to `total_steps`.
 
     `names` are all parameters of the model. Raises PlanError where nothing trains at step 0, an
-    entry does not come after the one before it, or one starts when training is over.
+    entry does not come after the one before it, or one starts when training is over; ModelError
+    where an entry selects nothing.
     """
     starts = [
         parse_span(entry.at).steps(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
@@ -28,22 +29,24 @@ def make_phases(
     ]
     _check_starts(unfreeze, starts, total_steps=total_steps)
     stops = [*starts[1:], total_steps]
-    return tuple(
-        _phase(entry, layers, names, steps=range(start, stop))
-        for entry, start, stop in zip(unfreeze, starts, stops, strict=True)
-    )
-
-
-def _phase(entry: UnfreezeStep, layers: LayerMap, names: Sequence[str], *, steps: range) -> Phase:
-    trainable = frozenset(select(entry.train, layers, names))
-    shallowest = min(layers.depth[name] for name in trainable)
-    return Phase(
-        start=steps.start,
-        stop=steps.stop,
-        trainable=trainable,
-        label=", ".join(entry.train),
-        frozen_prefix=shallowest or None,
-    )
+    phases = []
+    for position, (entry, start, stop) in enumerate(zip(unfreeze, starts, stops, strict=True)):
+        try:
+            trainable = select(entry.train, layers, names)
+        except ModelError as error:
+            error.where = f"unfreeze[{position}].train"
+            raise
+        shallowest = min(layers.depth[name] for name in trainable)
+        phases.append(
+            Phase(
+                start=start,
+                stop=stop,
+                trainable=trainable,
+                label=", ".join(entry.train),
+                frozen_prefix=shallowest or None,
+            )
+        )
+    return tuple(phases)
 
 
 def _check_starts(

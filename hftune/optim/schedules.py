@@ -10,29 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeAlias, get_args
 
-from annotated_types import Ge, Gt, Le, Predicate
+from annotated_types import Ge, Gt, Le
 
 from hftune.components import check_options, find, option_hints
 from hftune.errors import PlanError
-from hftune.recipe.schema import Component, is_span
+from hftune.recipe.schema import Component, SpanText, is_span
 from hftune.units import parse_span
 
 Schedule = Callable[[int], float]
 Share = Annotated[float, Ge(0), Le(1)]
+Moment: TypeAlias = SpanText | Share
 
 # The share of the peak rate at which warm-up starts.
 WARMUP_START = 0.01
 
 # Quotients of steps computed in floating point may fall just short of a whole number.
 _ROUNDING = 1e-9
-
-
-def is_moment(value: float | str) -> bool:
-    """Say whether `value` is a share of the run: a number in 0..1, or a span as text."""
-    return is_span(value) if isinstance(value, str) else 0 <= value <= 1
-
-
-Moment: TypeAlias = Annotated[float | str, Predicate(is_moment)]
 
 
 def constant(progress: float) -> float:  # noqa: ARG001  # the contract of the table
@@ -153,13 +146,13 @@ def _warmup_steps(span: object, *, total_steps: int, steps_per_epoch: int) -> in
 
 
 def _moment_options(function: Callable[..., float]) -> frozenset[str]:
-    """Name the options whose annotation is, or contains, `Moment`."""
+    """Name the options that take moments of the run."""
     hints = option_hints(function)
-    return frozenset(name for name, hint in hints.items() if _contains_moment(hint))
+    return frozenset(name for name, hint in hints.items() if _takes_span(hint))
 
 
-def _contains_moment(hint: object) -> bool:
-    return hint == Moment or any(_contains_moment(part) for part in get_args(hint))
+def _takes_span(hint: object) -> bool:
+    return hint == SpanText or any(_takes_span(part) for part in get_args(hint))
 
 
 def _resolve(value: object, to_share: Callable[[str], float]) -> object:

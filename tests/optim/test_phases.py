@@ -76,5 +76,6 @@ def test_entry_after_the_end_is_refused(resnet, at):
 
 
 def test_selector_that_matches_nothing_is_refused(resnet):
-    with pytest.raises(ModelError):
-        phases_of(resnet, ("0%", ("name:blocks.*",)))
+    with pytest.raises(ModelError) as caught:
+        phases_of(resnet, ("0%", ("head",)), ("10%", ("name:blocks.*",)))
+    assert caught.value.where == "unfreeze[1].train"
