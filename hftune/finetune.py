@@ -11,6 +11,7 @@ from hftune.errors import Stopped
 from hftune.export.artifact import build_artifact
 from hftune.export.gate import verify_folder
 from hftune.export.publish import Published, publish
+from hftune.export.samples import keep_samples
 from hftune.files import write_json
 from hftune.hub.pull import pull
 from hftune.hub.push import PushTarget, check_push
@@ -70,6 +71,7 @@ def finetune(
     if world.is_first:
         write_run_facts(run, plan, model, splits, world=world)
         write_json(run / "origins.json", dict(origins or {}))
+        keep_samples(run, splits.val)
     wait_for_all()
     progress = train(plan, model, splits, run)
     if progress.step < plan.total_steps and not progress.ended_early:

@@ -14,6 +14,7 @@ from hftune.data.loader import choose_workers, eval_batches
 from hftune.data.order import Share
 from hftune.losses import LossFunction, make_loss
 from hftune.metrics import compute_metrics
+from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
 from hftune.train.control import Control
 from hftune.train.plan import loss_of, metrics_of
@@ -43,14 +44,16 @@ class Outputs:
     targets: Tensor
 
 
-def evaluate(model: Model, split: Split, recipe: Recipe, *, step: int = 0) -> EvalResult:
+def evaluate(
+    model: Model | Classifier, split: Split, recipe: Recipe, *, step: int = 0
+) -> EvalResult:
     """Judge `model` on `split` by the recipe's metrics and precision. Called by every rank.
 
     Raises DeviceError where the device cannot do the precision.
     """
     world = join_world()
     precision = choose_precision(recipe.train.precision, world.device)
-    judge = make_judge(make_accelerator(precision), recipe, model, labels=split.labels)
+    judge = make_judge(make_accelerator(precision), recipe, model.input_spec, labels=split.labels)
     model.module.to(judge.accelerator.device).to(memory_format=judge.layout)
     result = judge_module(judge, model.module, split, step=step)
     if result is None:
@@ -59,14 +62,14 @@ def evaluate(model: Model, split: Split, recipe: Recipe, *, step: int = 0) -> Ev
 
 
 def make_judge(
-    accelerator: Accelerator, recipe: Recipe, model: Model, *, labels: LabelSpace
+    accelerator: Accelerator, recipe: Recipe, input_spec: InputSpec, *, labels: LabelSpace
 ) -> Judge:
     """Settle how every evaluation of a run is made."""
     train = recipe.train
     fallback = train.micro_batch_size or max(1, train.batch_size // accelerator.num_processes)
     return Judge(
         accelerator=accelerator,
-        input_spec=model.input_spec,
+        input_spec=input_spec,
         labels=labels,
         problem=recipe.problem,
         metrics=metrics_of(recipe),

@@ -43,7 +43,7 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     steps than the plan when a stop signal or early stopping ended it.
     """
     accelerator = make_accelerator(plan.precision)
-    judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels)
+    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
     progress, memory = restore(run, model)
     with (
         Control(accelerator, plan) as control,

@@ -94,12 +94,13 @@ def _taken(options: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _in_one(error: ComponentError) -> str:
-    """Give an error's facts as one sentence; long lists of names are left to the documentation."""
-    parts = [error.problem, error.found, error.where]
+    """Give an error's facts as one sentence; names are listed when few and none is close."""
+    details = [part for part in (error.found, error.where) if part]
+    text = ": ".join([error.problem, *details])
     names = (error.allowed or "").split(", ")
-    if error.allowed and len(names) <= _MOST_NAMES:
-        parts.append(f"possible: {listed(names)}")
-    return "; ".join(part for part in parts if part)
+    if not error.allowed or "did you mean" in text or len(names) > _MOST_NAMES:
+        return text
+    return f"{text}; possible: {listed(names)}"
 
 
 def _unfit_loss(recipe: Recipe, name: str) -> Iterator[Finding]:
@@ -118,6 +119,8 @@ def _unfit_metrics(recipe: Recipe) -> Iterator[Finding]:
     if recipe.eval.best is not None:
         asked.append((("eval", "best"), recipe.eval.best, [*fitting, LOSS]))
     for path, name, possible in asked:
-        if name not in possible:
+        if name in METRICS and name not in possible:
+            yield path, f"'{name}' is not for '{recipe.problem}'; give {listed(possible)}"
+        elif name not in possible:
             close = did_you_mean(name, possible) or f"; give {listed(possible)}"
             yield path, f"no metric for '{recipe.problem}' is called '{name}'{close}"

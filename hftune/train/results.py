@@ -23,7 +23,7 @@ def judge_best(
     """
     accelerator = make_accelerator(plan.precision)
     model.module.load_state_dict(load_file(run / BEST_WEIGHTS))
-    judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels)
+    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
     model.module.to(accelerator.device).to(memory_format=judge.layout)
     step = read_best_step(run)
     results = []

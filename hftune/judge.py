@@ -1,0 +1,99 @@
+"""A run, an artifact or a repository -> its metrics on a split, of its own data or another's."""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from hftune.core import EvalResult, LabelSpace, Split, Splits
+from hftune.data.sources import open_splits
+from hftune.errors import DataError, RequestError
+from hftune.hub.pull import pull
+from hftune.hub.ref import parse_ref
+from hftune.model.published import Classifier, load_classifier, load_trained
+from hftune.recipe import load_recipe
+from hftune.train.evaluate import evaluate
+from hftune.train.run_facts import MODEL_FILE, read_run
+
+PUBLISHED_RECIPE = "hftune/recipe.yaml"
+
+
+def judge_thing(thing: str, *, data: str | None = None, split: str | None = None) -> EvalResult:
+    """Judge a run folder, an artifact folder or a repository.
+
+    `data` names a recipe whose data to use in place of the thing's own; `split` is train, val or
+    test, by default test where there is one. Classes are matched by name. Raises DataError where
+    the names differ, and RequestError where there is no recipe or no such split.
+    """
+    classifier, own = open_thing(thing)
+    if data is None and not own.is_file():
+        raise RequestError(
+            "this model does not say which data it was judged on",
+            where=thing,
+            remedy="name a recipe whose data to judge it on: --data RECIPE",
+        )
+    recipe = load_recipe(data if data is not None else own)
+    splits = open_splits(recipe.data, problem=recipe.problem)
+    chosen = choose_split(splits, split)
+    return evaluate(match_classes(classifier, splits.labels), chosen, recipe)
+
+
+def open_thing(thing: str) -> tuple[Classifier, Path]:
+    """Load a run, an artifact or a repository; also give where its recipe lies, if it has one."""
+    folder = Path(thing)
+    if (folder / MODEL_FILE).is_file():
+        run = read_run(folder)
+        record = run.model
+        trained = load_trained(
+            record.base, run.weights, input_spec=record.input_spec, labels=run.labels
+        )
+        return trained, folder / "recipe.yaml"
+    source = pull(parse_ref(thing))
+    if source.folder is None:
+        raise AssertionError("a pulled repository has a folder")
+    return load_classifier(source), source.folder / PUBLISHED_RECIPE
+
+
+def choose_split(splits: Splits, name: str | None) -> Split:
+    """Give the named split; without a name the test split, or validation where there is none."""
+    present = {"train": splits.train, "val": splits.val}
+    if splits.test is not None:
+        present["test"] = splits.test
+    if name is None:
+        return present.get("test", splits.val)
+    if name not in present:
+        raise RequestError("this data has no such split", found=name, allowed=", ".join(present))
+    return present[name]
+
+
+def match_classes(classifier: Classifier, labels: LabelSpace) -> Classifier:
+    """Give the classifier with its logits in the order of `labels`. Raises DataError."""
+    own = classifier.labels.index
+    if set(own) != set(labels.names):
+        raise DataError(
+            "the model and the data have other classes",
+            found=f"data: {', '.join(labels.names[:10])}",
+            allowed=f"model: {', '.join(list(own)[:10])}",
+            remedy="judge it on data with the model's own class names",
+        )
+    if classifier.labels.names == labels.names:
+        return classifier
+    order = [own[name] for name in labels.names]
+    return Classifier(
+        module=Reordered(classifier.module, order),
+        input_spec=classifier.input_spec,
+        labels=labels,
+    )
+
+
+class Reordered(nn.Module):
+    """A classifier whose logits [B, K] come in another order of the classes."""
+
+    def __init__(self, module: nn.Module, order: list[int]) -> None:
+        super().__init__()
+        self.module = module
+        self.order = order
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Give the logits [B, K] of inputs [B, C, H, W]."""
+        logits: Tensor = self.module(inputs)
+        return logits[:, self.order]
