@@ -1,6 +1,7 @@
 """Recipe -> mapping, YAML and digest; what differs between two recipes."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from io import StringIO
 from typing import Any
@@ -9,7 +10,7 @@ from ruamel.yaml import YAML
 
 from hftune.files import digest_json
 from hftune.recipe.origins import leaves
-from hftune.recipe.read import dotted
+from hftune.recipe.read import SettingPath, dotted
 from hftune.recipe.schema import Component, Recipe
 
 # Settings that may change when a run goes on: none of them moves a weight, apart from `length`,
@@ -48,13 +49,23 @@ def differences(old: Recipe, new: Recipe) -> list[Change]:
 
     A value that one of them does not have is None.
     """
-    before = {dotted(path): value for path, value in leaves(to_dict(old))}
-    after = {dotted(path): value for path, value in leaves(to_dict(new))}
+    before, after = dict(leaves(to_dict(old))), dict(leaves(to_dict(new)))
     return [
-        (setting, before.get(setting), after.get(setting))
-        for setting in {**before, **after}
-        if before.get(setting) != after.get(setting)
+        (dotted(path), before.get(path), after.get(path))
+        for path in {**before, **after}
+        if not (path in before and path in after and _is_same(before[path], after[path]))
+        and not (_has_parts(path, before) or _has_parts(path, after))
     ]
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Compare as the digest does, for which 1, 1.0 and true are three values."""
+    return json.dumps(old) == json.dumps(new)
+
+
+def _has_parts(path: SettingPath, values: Collection[SettingPath]) -> bool:
+    """Say whether what is empty or null on one side is a block on the other, reported in parts."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in values)
 
 
 def changed_settings(old: Recipe, new: Recipe) -> list[Change]:

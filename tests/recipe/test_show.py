@@ -1,5 +1,6 @@
 """A recipe written out: YAML that reads back, a digest that stays, differences that matter."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,26 @@ def test_differences_name_each_setting_with_both_values(small: Recipe) -> None:
         ("unfreeze[1].train[0]", None, "all"),
     ]
     assert differences(small, small) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (None, {"name": "focal"}, [("loss.name", None, "focal")]),
+        ({"name": "f", "a": None}, {"name": "f"}, [("loss.a", None, None)]),
+        ({"name": "f", "a": {}}, {"name": "f", "a": {"b": 1}}, [("loss.a.b", None, 1)]),
+        ({"name": "f", "a": [1]}, {"name": "f", "a": []}, [("loss.a[0]", 1, None)]),
+        ({"name": "f", "a": 1}, {"name": "f", "a": True}, [("loss.a", 1, True)]),
+        ({"name": "f", "a": 1}, {"name": "f", "a": 1.0}, [("loss.a", 1, 1.0)]),
+    ],
+)
+def test_a_difference_is_reported_once_wherever_the_digest_changes(
+    small: Recipe, old: object, new: object, found: list[object]
+) -> None:
+    write_loss = f"loss={json.dumps(old)}", f"loss={json.dumps(new)}"
+    one, two = (load_recipe("a.yaml", [text]) for text in write_loss)
+    assert digest(one) != digest(two)
+    assert differences(one, two) == found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""Every wrong component of a recipe at once, each with the line that names it."""
+
+from pathlib import Path
+
+import pytest
+
+from hftune.errors import RecipeError
+from hftune.recipe import resolve_recipe
+from hftune.recipe.shipped import list_shipped
+from hftune.recipe.types import component_paths
+from hftune.train.option_check import FAMILIES, check_options_of
+
+EXPECTED = Path(__file__).parent.parent / "errors" / "recipe" / "wrong_components.txt"
+
+SOUND = """\
+run: small
+model: {repo: timm/test_resnet.r160_in1k}
+data: {source: {name: image_folder, path: ./images}}
+"""
+
+WRONG = """\
+run: wrong
+model: {repo: timm/test_resnet.r160_in1k}
+data:
+  source: {name: hub_datset, repo: org/name}
+  augment:
+    - {name: random_resized_crop, min_scale: 2, size: 64}
+    - {name: horizontal_flip, probability: 0.5}
+    - ./gone.py:sharpen
+problem: multi_label
+loss: {name: cross_entropy, label_smoothing: -1}
+optim:
+  method: {name: adamw, betas: [0.9, 1.5], lr: 3}
+  schedule: {name: cosine, warmup: 5 weeks, flor: 0}
+eval: {metrics: [accuracy, macro_f1], best: los}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_wrong_component_is_reported_with_its_line() -> None:
+    Path("wrong.yaml").write_text(WRONG)
+    with pytest.raises(RecipeError) as caught:
+        check_options_of(resolve_recipe("wrong.yaml"))
+    text = str(caught.value).replace(str(Path.cwd()), "HERE")
+    assert text + "\n" == EXPECTED.read_text()
+
+
+def test_every_kind_of_component_has_its_family() -> None:
+    assert {*FAMILIES} == {*component_paths()}
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in list_shipped()])
+def test_a_shipped_recipe_passes(name: str) -> None:
+    check_options_of(resolve_recipe(name))
+
+
+def test_a_function_of_ones_own_is_checked_like_any_other() -> None:
+    Path("mine.yaml").write_text(SOUND + "loss: {name: './mine.py:poly', epsilon: 2}\n")
+    Path("mine.py").write_text(
+        "def poly(logits, targets, *, epsilon: float = 1.0):\n    return logits\n"
+    )
+    check_options_of(resolve_recipe("mine.yaml"))
+    with pytest.raises(RecipeError) as caught:
+        check_options_of(resolve_recipe("mine.yaml", ["loss.epsilon=much", "loss.gamma=1"]))
+    found = [(problem.setting, problem.text) for problem in caught.value.problems]
+    name = f"{Path.cwd().resolve()}/mine.py:poly"
+    assert found == [
+        ("loss.epsilon", "'much' is not possible; give a number"),
+        ("loss.gamma", f"'{name}' has no such option; possible: 'epsilon'"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine"])
+def test_every_schedule_takes_a_warm_up(name: str) -> None:
+    Path("small.yaml").write_text(SOUND)
+    check_options_of(
+        resolve_recipe("small.yaml", [f"optim.schedule={name}", "optim.schedule.warmup=1 epoch"])
+    )
