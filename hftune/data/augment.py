@@ -154,7 +154,7 @@ def auto_augment(
     *,
     fill: Fill,
     interpolation: str,
-    policy: Literal["original", "originalr", "v0", "v0r", "3a"] = "original",
+    policy: Literal["original", "originalr", "v0r", "3a"] = "original",
 ) -> Picture:
     """Apply one sub-policy of timm's AutoAugment (Cubuk et al. 2018); '3a' is DeiT III's."""
     return _run_policy(policy, image, rng, fill=fill, interpolation=interpolation)
@@ -270,6 +270,8 @@ def _policy(
         "translate_const": int(min(size) * 0.45),
         "img_mean": color,
         "interpolation": Image.Resampling[interpolation.upper()],
+        # At exactly 10 posterising would keep 0 bits, which Pillow refuses (so does timm's 'v0').
+        "magnitude_max": 9.99,
     }
     if config.startswith("rand"):
         policy: Callable[[Picture], object] = rand_augment_transform(config, settings)

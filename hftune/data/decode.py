@@ -1,6 +1,7 @@
 """Bytes or a file -> one upright 8-bit image of mode L or RGB, whatever was stored."""
 
 import struct
+import warnings
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -44,11 +45,14 @@ def decode(source: bytes | Path, *, name: str) -> Image.Image:
     """
     stream = BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(stream) as image:
-            image.load()
-            turn = _TURNS.get(_orientation(image))
-            plain = to_grey_or_rgb(image)
-            return plain if turn is None else plain.transpose(turn)
+        with warnings.catch_warnings():
+            # Pillow's words about a damaged EXIF block of an image that is whole otherwise.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            with Image.open(stream) as image:
+                image.load()
+                turn = _TURNS.get(_orientation(image))
+                plain = to_grey_or_rgb(image)
+                return plain if turn is None else plain.transpose(turn)
     except _DAMAGE as error:
         raise DataError(
             "this image cannot be read",

@@ -54,18 +54,18 @@ def produce(
     memory where this process already uses a CUDA device. Closing the generator ends the workers.
     Raises what `make` raises where that is an HftuneError, and AbilityError for a lost worker.
     """
-    loader: DataLoader[Made | HftuneError] = DataLoader(
-        _Made(make),
-        sampler=asks,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]  # torch's own
-        worker_init_fn=_settle_worker,
-        multiprocessing_context="fork" if workers else None,
-        generator=torch.Generator(),  # a loader draws a seed: not from the run's own stream
-    )
     with _starting_workers():
+        loader: DataLoader[Made | HftuneError] = DataLoader(
+            _Made(make),
+            sampler=asks,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]  # torch's own
+            worker_init_fn=_settle_worker,
+            multiprocessing_context="fork" if workers else None,
+            generator=torch.Generator(),  # a loader draws a seed: not from the run's own stream
+        )
         made = iter(loader)
     try:
         with _lost_workers():
@@ -103,6 +103,8 @@ def _starting_workers() -> Iterator[None]:
         with warnings.catch_warnings():
             # Python 3.12 and newer warn of any fork beside threads; workers use none of ours.
             warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+            # torch warns of more workers than cores, which only a recipe can ask for.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

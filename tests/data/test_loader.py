@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hftune.core import Batch, Split
+from hftune.data.image_input import TrainTransform, eval_transform, normalise, train_transform
+from hftune.data.loader import LoaderSpec, eval_batches, train_batches
+from hftune.data.order import Order, Share, step_rows
+from hftune.errors import DataError
+from hftune.recipe.schema import Component
+from tests.data.conftest import DrawnRows, drawn_split, small_spec
+
+AUGMENT = [
+    Component(name="random_resized_crop"),
+    Component(name="horizontal_flip"),
+    Component(name="rand_augment"),
+]
+SPLIT = drawn_split(13)
+ORDER = Order(num_rows=13, batch_size=4, seed=5)
+
+
+def load(
+    transform: TrainTransform,
+    start: int,
+    stop: int,
+    *,
+    share: Share = Share(rank=0, world_size=1),  # noqa: B008  # frozen
+    micro_batch_size: int = 4,
+    workers: int = 0,
+) -> list[list[Batch]]:
+    spec = LoaderSpec(
+        start=start,
+        stop=stop,
+        share=share,
+        micro_batch_size=micro_batch_size,
+        workers=workers,
+    )
+    return list(train_batches(SPLIT, transform, ORDER, spec))
+
+
+def assert_same(ours: list[list[Batch]], others: list[list[Batch]]) -> None:
+    assert len(ours) == len(others)
+    for step, other in zip(ours, others, strict=True):
+        assert len(step) == len(other)
+        for one, two in zip(step, other, strict=True):
+            assert torch.equal(one.inputs, two.inputs)
+            assert torch.equal(one.targets, two.targets)
+            assert torch.equal(one.rows, two.rows)
+
+
+@pytest.fixture(scope="module")
+def transform() -> TrainTransform:
+    return train_transform(small_spec(), AUGMENT)
+
+
+@pytest.fixture(scope="module")
+def straight(transform: TrainTransform) -> list[list[Batch]]:
+    """Seven steps, over three epochs, without workers."""
+    return load(transform, 0, 7)
+
+
+def test_batches_hold_the_rows_of_their_step(straight: list[list[Batch]]) -> None:
+    for step, (batch,) in enumerate(straight):
+        rows = step_rows(ORDER, step).rows
+        assert batch.rows.tolist() == rows.tolist()
+        assert batch.targets.tolist() == (rows % 3).tolist()
+        assert batch.targets.dtype == batch.rows.dtype == torch.int64
+        assert batch.inputs.shape == (4, 3, 24, 32)
+        assert batch.inputs.dtype == torch.float32
+        assert batch.inputs.is_contiguous()
+        assert batch.weights is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(
+    transform: TrainTransform, straight: list[list[Batch]], workers: int
+) -> None:
+    assert_same(load(transform, 0, 7, workers=workers), straight)
+
+
+@pytest.mark.parametrize("start", [1, 3, 6])
+def test_starting_anywhere_gives_the_same_batches(
+    transform: TrainTransform, straight: list[list[Batch]], start: int
+) -> None:
+    assert_same(load(transform, start, 7), straight[start:])
+
+
+@pytest.mark.parametrize(("world_size", "micro_batch_size"), [(2, 2), (2, 1), (1, 2), (4, 1)])
+def test_ranks_and_micro_batches_make_up_the_global_batch(
+    transform: TrainTransform,
+    straight: list[list[Batch]],
+    world_size: int,
+    micro_batch_size: int,
+) -> None:
+    by_rank = [
+        load(
+            transform,
+            0,
+            4,
+            share=Share(rank=rank, world_size=world_size),
+            micro_batch_size=micro_batch_size,
+        )
+        for rank in range(world_size)
+    ]
+    for step in range(4):
+        turns = range(len(by_rank[0][step]))
+        parts = [by_rank[rank][step][turn] for turn in turns for rank in range(world_size)]
+        joined = torch.cat([part.inputs for part in parts])
+        assert torch.equal(joined, straight[step][0].inputs)
+
+
+def test_a_row_is_augmented_differently_each_epoch(straight: list[list[Batch]]) -> None:
+    seen: dict[int, list[torch.Tensor]] = {}
+    for (batch,) in straight:
+        for row, image in zip(batch.rows.tolist(), batch.inputs, strict=True):
+            seen.setdefault(row, []).append(image)
+    pairs = [images for images in seen.values() if len(images) > 1]
+    assert pairs
+    assert all(not torch.equal(images[0], images[1]) for images in pairs)
+
+
+def test_no_steps_give_no_batches(transform: TrainTransform) -> None:
+    assert load(transform, 3, 3, workers=2) == []
+
+
+def test_loading_leaves_the_global_random_state_alone(transform: TrainTransform) -> None:
+    before = torch.get_rng_state()
+    load(transform, 0, 2)
+    load(transform, 0, 1, workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    number=st.integers(1, 20),
+    world_size=st.integers(1, 4),
+    batch_size=st.integers(1, 7),
+)
+def test_evaluation_gives_every_row_once(number: int, world_size: int, batch_size: int) -> None:
+    split = drawn_split(number)
+    transform = eval_transform(small_spec())
+    rows = []
+    for rank in range(world_size):
+        share = Share(rank=rank, world_size=world_size)
+        for batch in eval_batches(split, transform, batch_size=batch_size, share=share, workers=0):
+            assert 1 <= len(batch.rows) == len(batch.inputs) <= batch_size
+            assert batch.targets.tolist() == (batch.rows % 3).tolist()
+            rows.extend(batch.rows.tolist())
+    assert sorted(rows) == list(range(number))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_evaluation_equals_one_image_at_a_time(workers: int) -> None:
+    spec = small_spec()
+    transform = eval_transform(spec)
+    batches = eval_batches(
+        SPLIT, transform, batch_size=5, share=Share(rank=0, world_size=1), workers=workers
+    )
+    inputs = torch.cat([batch.inputs for batch in batches])
+    single = [normalise(transform(SPLIT.rows.image(row))[None], spec) for row in range(13)]
+    assert torch.equal(inputs, torch.cat(single))
+
+
+def test_several_labels_come_as_float_rows() -> None:
+    class ManyLabels(DrawnRows):
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.targets = np.eye(4, 3, dtype=np.float32)
+
+    split = Split(name="val", rows=ManyLabels(), labels=SPLIT.labels, digest="")
+    share = Share(rank=0, world_size=1)
+    (batch,) = eval_batches(
+        split, eval_transform(small_spec()), batch_size=4, share=share, workers=0
+    )
+    assert batch.targets.dtype == torch.float32
+    assert torch.equal(batch.targets, torch.eye(4, 3))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_image_ends_loading_with_its_name_and_no_traceback(workers: int) -> None:
+    class BrokenRows(DrawnRows):
+        def image(self, row: int) -> Image.Image:
+            if row == 2:
+                raise DataError("this image cannot be read", where="cats/2.png", remedy="replace")
+            return super().image(row)
+
+    split = Split(name="val", rows=BrokenRows(4), labels=SPLIT.labels, digest="")
+    share = Share(rank=0, world_size=1)
+    batches = eval_batches(
+        split, eval_transform(small_spec()), batch_size=1, share=share, workers=workers
+    )
+    assert len([next(batches), next(batches)]) == 2
+    with pytest.raises(DataError) as caught:
+        next(batches)
+    assert str(caught.value) == (
+        "this image cannot be read\n  where:    cats/2.png\n  do:       replace"
+    )
