@@ -187,7 +187,7 @@ def compute_metrics(
     """
     check_metrics(names, labels, problem=problem)
     _check_finite(logits)
-    scores = _scores(logits, problem=problem)
+    scores = as_scores(logits, problem=problem)
     targets = targets.long()
     per_class = _per_class(scores, targets, labels, problem=problem)
     values: dict[str, float] = {}
@@ -208,7 +208,7 @@ def compute_metrics(
     )
 
 
-def _scores(logits: Tensor, *, problem: ProblemName) -> Tensor:
+def as_scores(logits: Tensor, *, problem: ProblemName) -> Tensor:
     """Give probabilities float64 [N, K]; in fp32 confident ones would round to ties."""
     scores = logits.double()
     return scores.softmax(dim=1) if problem == "single_label" else scores.sigmoid()
