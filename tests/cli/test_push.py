@@ -1,0 +1,91 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from hftune.cli.main import invoke
+from hftune.cli.push import choose_target
+from hftune.hub.push import PushTarget
+from hftune.hub.server import RunningHub
+from hftune.recipe.schema import Component, DataRecipe, HubRecipe, ModelRecipe, Recipe
+
+
+def hftune(hub: RunningHub, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hftune", "push", *words],
+        env=os.environ | hub.environment | {"HF_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow  # processes that build the model
+def test_dry_run_lists_and_sends_nothing(
+    local_hub: RunningHub, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = (str(make_run()), "local/cli-dry", "--dry-run")
+    done = hftune(local_hub, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "creates the private repository" in done.stdout
+    assert "model.safetensors" in done.stdout
+    assert 'create_model("hf-hub:local/cli-dry"' in done.stdout
+    assert done.stdout.rstrip().endswith("Nothing was sent.")
+    values = json.loads(hftune(local_hub, tmp_path, *words, "--json").stdout)
+    assert values["creates"] == "repository"
+    assert values["total"] == sum(file["size"] for file in values["files"])
+    api = HfApi(endpoint=local_hub.endpoint, token=local_hub.write_token)
+    assert not api.repo_exists("local/cli-dry")
+
+
+@pytest.mark.slow
+def test_push_twice_makes_one_commit(
+    local_hub: RunningHub, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = make_run()
+    words = (str(run), "local/cli-push", "--public", "--message", "first", "--json")
+    first = hftune(local_hub, tmp_path, *words)
+    assert first.returncode == 0, first.stderr
+    values = json.loads(first.stdout)
+    again = hftune(local_hub, tmp_path, *words)
+    assert json.loads(again.stdout) == values
+    assert values["logit_gap"] <= 1e-5
+    assert json.loads((run / "pushed.json").read_text())["commit"] == values["commit"]
+    api = HfApi(endpoint=local_hub.endpoint, token=local_hub.write_token)
+    titles = [commit.title for commit in api.list_repo_commits("local/cli-push")]
+    assert titles == ["first", "initial commit"]
+    assert not api.repo_info("local/cli-push").private
+
+
+def test_target_that_nobody_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        "run: x\nmodel: {repo: org/base}\ndata: {source: {name: image_folder, path: ./images}}\n"
+    )
+    assert invoke(["push", str(tmp_path)]) == 2
+    assert "where to push to" in capsys.readouterr().err
+
+
+def test_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["push", str(tmp_path), "org/name"]) == 2
+    assert "no recipe.yaml" in capsys.readouterr().err
+
+
+def test_command_line_wins_over_the_recipe() -> None:
+    hub = HubRecipe(push_to="org/one", private=True, revision="dev")
+    recipe = Recipe(
+        run="x",
+        model=ModelRecipe(repo="org/base"),
+        data=DataRecipe(source=Component(name="image_folder")),
+        hub=hub,
+    )
+    assert choose_target(recipe, None, private=None, revision=None) == PushTarget(
+        repo_id="org/one", private=True, revision="dev"
+    )
+    assert choose_target(recipe, "org/two", private=False, revision="main") == PushTarget(
+        repo_id="org/two", private=False, revision="main"
+    )
