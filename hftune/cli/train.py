@@ -10,6 +10,7 @@ import typer
 
 from hftune.finetune import Finished, Prepared, finetune, prepare
 from hftune.recipe import resolve_recipe
+from hftune.train.option_check import check_options_of
 from hftune.train.plan import plan_to_json
 from hftune.units import format_duration
 
@@ -29,6 +30,7 @@ def command(
 ) -> None:
     """Fine-tune a recipe, or go on where it stopped; push if the recipe says so."""
     resolved = resolve_recipe(recipe, overrides or [])
+    check_options_of(resolved)
     if dry_run:
         prepared = prepare(resolved.recipe)
         if prepared.world.is_first:

@@ -14,7 +14,8 @@ from annotated_types import Ge, Gt, Le
 
 from hftune.components import check_options, find, option_hints
 from hftune.errors import PlanError
-from hftune.recipe.schema import Component, SpanText, is_span
+from hftune.recipe.forms import SpanText, is_span
+from hftune.recipe.schema import Component
 from hftune.units import parse_span
 
 Schedule = Callable[[int], float]

@@ -17,9 +17,10 @@ from hftune.optim.optimizers import OPTIMIZERS
 from hftune.optim.schedules import SCHEDULES
 from hftune.recipe import Resolved
 from hftune.recipe.check import recipe_error
+from hftune.recipe.forms import SpanText
 from hftune.recipe.read import SettingPath
 from hftune.recipe.rules import Finding, components_of
-from hftune.recipe.schema import Component, Recipe, SpanText
+from hftune.recipe.schema import Component, Recipe
 from hftune.recipe.wording import did_you_mean, listed
 
 _MOST_NAMES = 16

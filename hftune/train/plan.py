@@ -12,7 +12,8 @@ from hftune.optim.optimizers import make_optimizer
 from hftune.optim.phases import make_phases
 from hftune.optim.schedules import Schedule, make_schedule
 from hftune.problems import PROBLEMS
-from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe, is_duration
+from hftune.recipe.forms import is_duration
+from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe
 from hftune.recipe.show import digest as recipe_digest
 from hftune.train.world import World, choose_precision
 from hftune.units import parse_duration, parse_span
