@@ -1,0 +1,145 @@
+"""What strangers get from a published folder; each reader is a process of its own."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from hftune.core import Artifact
+from hftune.errors import PublishError
+from hftune.export.artifact import build_artifact
+from hftune.export.gate import verify_folder, verify_pushed
+from hftune.export.probe import PROBE, read_probe
+from hftune.hub.client import HubSettings
+from hftune.hub.push import PushTarget, push
+from hftune.hub.server import RunningHub
+from tests.finished import write_finished_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return build_artifact(write_finished_run(tmp_path_factory.mktemp("runs") / "tiny-run"))
+
+
+@pytest.fixture
+def broken(artifact: Artifact, tmp_path: Path) -> Artifact:
+    """A copy that the test may break."""
+    folder = Path(shutil.copytree(artifact.folder, tmp_path / "artifact"))
+    return replace(
+        artifact,
+        folder=folder,
+        weights=folder / "model.safetensors",
+        config=folder / "config.json",
+        card=folder / "README.md",
+    )
+
+
+def change_config(artifact: Artifact, **block: object) -> None:
+    config = json.loads(artifact.config.read_text(encoding="utf-8"))
+    config["pretrained_cfg"].update(block)
+    artifact.config.write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_timm_and_transformers_get_the_same_names_and_logits(artifact):
+    verdict = verify_folder(artifact)
+    assert verdict.readers == ("timm", "transformers")
+    assert verdict.largest_difference <= 1e-5
+
+
+def test_a_grey_model_is_read_by_timm_alone(tmp_path):
+    run = write_finished_run(tmp_path / "grey", channels=1)
+    verdict = verify_folder(build_artifact(run))
+    assert verdict.readers == ("timm",)
+    assert verdict.largest_difference <= 1e-5
+
+
+def test_other_weights_are_noticed(broken):
+    weights = load_file(broken.weights)
+    weights["fc.bias"] += 1e-3
+    save_file(weights, broken.weights)
+    with pytest.raises(PublishError, match="other logits than the trained model"):
+        verify_folder(broken)
+
+
+def test_another_transform_is_noticed(broken):
+    change_config(broken, crop_pct=0.9)
+    with pytest.raises(PublishError, match="other logits"):
+        verify_folder(broken)
+
+
+def test_t1_a_class_count_among_the_options_stops_transformers(broken):
+    config = json.loads(broken.config.read_text(encoding="utf-8"))
+    config["model_args"] = {"num_classes": 3}
+    broken.config.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(PublishError, match="transformers cannot load this model"):
+        verify_folder(broken)
+
+
+def test_a_pushed_commit_is_compared_from_an_empty_cache(artifact, local_hub, tmp_path):
+    settings = settings_for(local_hub, tmp_path)
+    target = PushTarget(repo_id="local/verified")
+    pushed = push(artifact.folder, target, message="Publish", settings=settings)
+    # The folder on this machine plays no part: what is compared comes from the Hub.
+    verdict = verify_pushed(pushed, artifact, settings=settings)
+    assert verdict.largest_difference <= 1e-5
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_commit_with_other_weights_is_noticed(artifact, broken, local_hub, tmp_path):
+    settings = settings_for(local_hub, tmp_path)
+    weights = load_file(broken.weights)
+    weights["fc.weight"] = weights["fc.weight"].flip(0)
+    save_file(weights, broken.weights)
+    target = PushTarget(repo_id="local/swapped")
+    pushed = push(broken.folder, target, message="Publish", settings=settings)
+    with pytest.raises(PublishError, match="other logits"):
+        verify_pushed(pushed, artifact, settings=settings)
+
+
+# T14: the Hub's own example for timm names a retired key and a path that is gone.
+def test_t14_the_examples_in_the_card_run_as_they_stand(tmp_path, local_hub):
+    settings = settings_for(local_hub, tmp_path)
+    target = PushTarget(repo_id="local/by-name")
+    run = write_finished_run(tmp_path / "runs" / "by-name")
+    artifact = build_artifact(run, repo_id=target.repo_id)
+    push(artifact.folder, target, message="Publish", settings=settings)
+    probe = read_probe(artifact.folder / PROBE)
+    probe.images[0].save(tmp_path / "image.jpg", quality=100)
+    blocks = re.findall(r"```python\n(.*?)```", artifact.card.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    environment = os.environ | {
+        "HF_ENDPOINT": settings.endpoint,
+        "HF_TOKEN": str(settings.token),
+        "HF_HOME": str(tmp_path / "home"),
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *by_timm, by_transformers = done.stdout.strip().splitlines()
+    answer = ast.literal_eval(by_transformers)
+    assert by_timm == [f"{row['label']}: {row['score']:.3f}" for row in answer]
+    trained = probe.logits[0].softmax(0)
+    for row in answer:  # the JPEG differs a little from the probe's image
+        kept = float(trained[["bad", "good", "odd"].index(row["label"])])
+        assert row["score"] == pytest.approx(kept, abs=0.02)
+
+
+def settings_for(hub: RunningHub, folder: Path) -> HubSettings:
+    return HubSettings(endpoint=hub.endpoint, token=hub.write_token, cache=folder / "cache")
