@@ -13,6 +13,8 @@ from hftune.hub.server.refusal import Refusal
 
 MIB = 1 << 20
 _IN_MEMORY = MIB
+# What is read past the limit for politeness; who sends still more is cut off.
+_DISCARDED = 1024 * MIB
 
 
 class Body:
@@ -48,10 +50,12 @@ class Body:
             self.size += len(chunk)
             if self.size <= limit:
                 self._keep(chunk)
+            elif self.size > limit + _DISCARDED:
+                break
         if self._stream is not None:
             self._stream.flush()
         if self.size > limit:
-            raise Refusal(413, f"the request has {self.size} bytes; at most {limit} are taken here")
+            raise Refusal(413, f"the request is too long; at most {limit} bytes are taken here")
 
     def content(self) -> bytes:
         """Give all bytes."""

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from hftune.core import RepoKind
@@ -121,6 +121,8 @@ def endpoint(
                 response = await run_in_threadpool(answer, call)
             except Refusal as refusal:
                 response = refuse(refusal)
+            except ClientDisconnect:
+                response = refuse(Refusal(400, "the request ended early"))  # Nobody reads it.
             except DiskError as error:
                 logger.error("%s %s: %s", request.method, request.url.path, error)
                 response = refuse(Refusal(507, error.problem))

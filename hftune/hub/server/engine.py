@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import uvicorn
 
 _GRACE_SECONDS = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,8 @@ def running(
     store = Store(root)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
+        if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+            logger.warning("the Hub listens beyond this machine; tokens travel in the clear")
         stack.enter_context(store.served())
         keyring = open_keyring(root, user=user, guests=guests)
         stack.enter_context(_serving(_server(store, keyring), listener))

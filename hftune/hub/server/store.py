@@ -24,7 +24,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
-        self._changing = threading.Lock()
+        self._changing = threading.Lock()  # Held while repositories come, go or change names.
+        self._guard = threading.Lock()
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 
     @contextlib.contextmanager
@@ -126,7 +127,8 @@ class Store:
                 repo.discard_uploads()
 
     def _lock(self, name: RepoName) -> threading.RLock:
-        return self._locks[name.page]
+        with self._guard:
+            return self._locks[name.page]
 
     def _kind_folder(self, kind: RepoKind) -> Path:
         return self.root / "repos" / f"{kind}s"

@@ -12,6 +12,7 @@ from huggingface_hub.utils import get_session
 
 from hftune.errors import AbilityError, PortInUseError, RequestError
 from hftune.hub.server import Token, running
+from hftune.hub.server.call import JSON_LIMIT
 
 
 def test_content_and_tokens_survive_a_restart(tmp_path: Path) -> None:
@@ -86,6 +87,49 @@ def test_a_folder_is_served_by_one_hub_at_a_time(tmp_path: Path) -> None:
         running(tmp_path),
     ):
         pass
+
+
+def test_listening_beyond_this_machine_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path / "a"):
+        assert "beyond this machine" not in caplog.text
+    with running(tmp_path / "b", host="0.0.0.0") as hub:
+        assert "beyond this machine" in caplog.text
+        assert hub.endpoint.startswith("http://127.0.0.1:")
+
+
+def test_bodies_are_bounded_and_read_to_the_end(tmp_path: Path) -> None:
+    with running(tmp_path) as hub:
+        client = get_session()
+        # The same connection serves the next request, so the refused body was read whole.
+        headers = {"Authorization": f"Bearer {hub.write_token}"}
+        reply = client.post(
+            f"{hub.endpoint}/api/repos/create", headers=headers, content=b" " * (JSON_LIMIT + 1)
+        )
+        assert (reply.status_code, reply.json()["error"]) == (
+            413,
+            f"the request is too long; at most {JSON_LIMIT} bytes are taken here",
+        )
+        reply = client.post(
+            f"{hub.endpoint}/api/repos/create",
+            headers={"Authorization": "Bearer hf_wrong"},
+            content=b" " * 1_000_000,
+        )
+        assert reply.status_code == 401
+        assert client.get(f"{hub.endpoint}/").status_code == 200
+        assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_broken_off_upload_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running(tmp_path) as hub:
+        port = int(hub.endpoint.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            head = "POST /api/models/a/b/commit/main HTTP/1.1\r\nHost: hub\r\n"
+            connection.sendall(f"{head}Content-Length: 9000000\r\n\r\n".encode())
+            connection.sendall(b"x" * 3_000_000)
+        assert get_session().get(f"{hub.endpoint}/").status_code == 200
+    assert list((tmp_path / "incoming").iterdir()) == []
 
 
 def test_default_address_is_loopback(tmp_path: Path) -> None:
