@@ -78,7 +78,7 @@ def _part(name: str, folder: Path, *, root: Path) -> Part:
         labels.extend([label] * len(images))
         others += num_others
     if others:
-        logger.warning("%s: %d files are no images and are not used", folder, others)
+        logger.warning("%s: not used, as they are no images: %d files", folder, others)
     if not paths:
         raise DataError(
             "there are no images in class folders here",
@@ -118,5 +118,5 @@ def _is_visible(name: str) -> bool:
 def _inventory(folder: Path, classes: Sequence[str]) -> str:
     if not classes:
         num_files = sum(1 for entry in folder.iterdir() if entry.is_file())
-        return f"no folders, {num_files} files"
+        return f"no folders; files: {num_files}"
     return f"folders without images: {', '.join(classes[:8])}"

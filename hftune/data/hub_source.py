@@ -181,4 +181,4 @@ def _license(ref: RepoRef) -> str | None:
 def _words(error: BaseException) -> str:
     """Give what a library says about a failure, from its cause where that says more."""
     cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}"
+    return f"{type(cause).__name__}: {cause}".strip()

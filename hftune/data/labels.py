@@ -115,7 +115,7 @@ def check_number(names: Names, problem: ProblemName, *, where: str) -> None:
     if len(names) < least:
         raise DataError(
             "there are too few classes in the training split",
-            found=f"{len(names)}: {_listed(names)}" if names else "none",
+            found=_listed(names) or "none",
             allowed=f"at least {least}",
             where=where,
             remedy="check the folder or the column that the labels come from",
@@ -134,8 +134,8 @@ def missing_error(split: str, missing: Names, space: LabelSpace) -> DataError:
         f"the split '{split}' has no image of {len(missing)} of {space.size} classes",
         found=_listed(missing),
         allowed="at least one image of every class in every split",
-        remedy="add images, or take these classes out everywhere; to go on without them, with"
-        " metrics that do not judge them: data.missing_classes=warn",
+        remedy="add images of them, or take these classes out of the data; to go on without them:"
+        " data.missing_classes=warn",
     )
 
 

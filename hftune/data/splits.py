@@ -24,10 +24,6 @@ class Strata:
     classes: Positions
     cells: Positions
 
-    def at(self, positions: Positions) -> Strata:
-        """Give the strata of some rows."""
-        return Strata(classes=self.classes[positions], cells=self.cells[positions])
-
     def __len__(self) -> int:
         return len(self.classes)
 

@@ -40,7 +40,7 @@ def table(
         path = Path(text).expanduser()
         rows = read_table(path)
         check_columns(rows, (image, label), where=text)
-        if str(rows.features[image].dtype) not in ("string", "large_string"):
+        if str(getattr(rows.features[image], "dtype", "")) not in ("string", "large_string"):
             raise DataError(
                 "the image column of a table must hold paths",
                 found=f"{image}: {rows.features[image]}",
@@ -77,7 +77,7 @@ def read_table(path: Path) -> Dataset:
         cause = error.__cause__ or error
         raise DataError(
             "this table cannot be read",
-            found=f"{type(cause).__name__}: {cause}",
+            found=f"{type(cause).__name__}: {cause}".strip(),
             where=str(path),
             remedy="open and repair it, or write it anew",
         ) from error

@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 
 from hftune.core import InputSpec, LabelSpace, Split
+from hftune.errors import HftuneError
 
 ERRORS = Path(__file__).parent.parent / "errors" / "data"
 # A portrait that ships with matplotlib: 512 x 600, RGB, public domain.
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
-def expected_error(name: str) -> str:
-    """Give the text that an error must have."""
-    return (ERRORS / f"{name}.txt").read_text(encoding="utf-8")
+def check_text(error: HftuneError, name: str) -> None:
+    """Compare an error's full text with the file kept for it."""
+    assert f"{error}\n" == (ERRORS / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def draw(seed: int, *, size: tuple[int, int] = (20, 30)) -> Image.Image:
@@ -34,7 +35,7 @@ def photo() -> Image.Image:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give every test a cache of its own and an own working directory stays the caller's."""
+    """Give every test a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HFTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
