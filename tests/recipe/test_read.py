@@ -97,7 +97,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
         (b"a: !!int x", "'x' cannot be read as int; put it in quotes"),
         (b"a: " + b"1" * 5000, "cannot be read as int; put it in quotes"),
         (b"? [a, b]\n: 1", "a key must be a name, not a list or mapping"),
-        (b"a: " + b"[" * 1500, "blocks are nested too deeply"),
+        (b"a: " + b"[" * 700, "blocks are nested too deeply"),
     ],
 )
 def test_what_is_no_plain_data_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:
