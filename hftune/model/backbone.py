@@ -41,7 +41,16 @@ def build_model(
     module = construct(config, args, recipe=recipe, num_classes=labels.size, seed=seed)
     head = head_modules(module)
     if recipe.pretrained:
-        report = _load(module, head, recipe=recipe, config=config, labels=labels, source=source)
+        path = _weights_path(recipe, source)
+        tensors = read_weights(
+            path, strip_prefix=recipe.strip_prefix, allow_pickle=recipe.allow_pickle
+        )
+        channels = recipe.channels or config.input_size[0]
+        tensors = fit_input(tensors, module, head, config=config, channels=channels)
+        # A file that the recipe names has no class names beside it.
+        names = config.label_names if recipe.weights is None else ()
+        rows = kept_rows(names, labels.names)
+        report = _fill(module, tensors, head=head, rows=rows, path=path)
     else:
         report = WeightsReport(reset=tuple(module.state_dict()))
         logger.info("%s starts from random values, seed %d", config.architecture, seed)
@@ -78,34 +87,25 @@ def _config(recipe: ModelRecipe, source: RepoRef | None) -> HubConfig:
     return config
 
 
-def _load(
+def _fill(
     module: nn.Module,
-    head: tuple[str, ...],
+    tensors: Mapping[str, Tensor],
     *,
-    recipe: ModelRecipe,
-    config: HubConfig,
-    labels: LabelSpace,
-    source: RepoRef | None,
+    head: tuple[str, ...],
+    rows: Sequence[int] | None,
+    path: Path,
 ) -> WeightsReport:
-    """Fill the module from the weight file and say in one line what became of the head."""
-    path = _weights_path(recipe, source)
-    tensors = read_weights(path, strip_prefix=recipe.strip_prefix, allow_pickle=recipe.allow_pickle)
-    tensors = fit_input(tensors, module, head, config=config)
-    # A file named in the recipe has no class names beside it.
-    base_names = config.label_names if recipe.weights is None else ()
-    rows = kept_rows(base_names, labels.names)
+    """Load the tensors, the head's rows in the order `rows` or not at all, and say so in a line."""
     if rows is None:
         report = load_into(module, tensors, head=head, where=str(path))
-        fate = f"is new for {labels.size} classes; the base knows {_count(base_names)}"
+        fate = "new, for the base does not have the same classes"
     else:
-        tensors = reorder_rows(
-            tensors, head, rows=rows, offset=config.label_offset, where=str(path)
-        )
-        report = load_into(module, tensors, where=str(path))
-        order = "kept" if list(rows) == sorted(rows) else "kept, its rows reordered by name"
-        fate = f"is {order}: the base has the same {labels.size} classes"
+        ordered = reorder_rows(tensors, head, rows=rows, where=str(path))
+        report = load_into(module, ordered, where=str(path))
+        moved = list(rows) != sorted(rows)
+        fate = f"kept for the same classes{', its rows reordered by name' if moved else ''}"
     logger.info(
-        "%s: %d tensors loaded, %d reset, %d missing, %d left over; the head %s",
+        "%s: %d tensors loaded, %d reset, %d missing, %d left over; the head is %s",
         path.name,
         len(report.matched),
         len(report.reset),
@@ -114,10 +114,6 @@ def _load(
         fate,
     )
     return report
-
-
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names)} others" if names else "none by name"
 
 
 def _weights_path(recipe: ModelRecipe, source: RepoRef | None) -> Path:
@@ -134,19 +130,28 @@ def _weights_path(recipe: ModelRecipe, source: RepoRef | None) -> Path:
 
 
 def fit_input(
-    tensors: dict[str, Tensor], module: nn.Module, head: tuple[str, ...], *, config: HubConfig
+    tensors: dict[str, Tensor],
+    module: nn.Module,
+    head: tuple[str, ...],
+    *,
+    config: HubConfig,
+    channels: int,
 ) -> dict[str, Tensor]:
-    """Adapt tensors to this image size and channel count with timm's own rules.
+    """Adapt tensors to the module's image size and `channels` with timm's own rules.
 
     timm's filter of a family also renames what older versions called otherwise. It is used only
-    where names or shapes do not fit as they are.
+    where names or shapes do not fit as they are. The background class with which a few old heads
+    begin is dropped.
     """
+    first = config.label_offset
+    tensors = {n: t[first:] if is_under(n, head) and first else t for n, t in tensors.items()}
     wanted = {n: t.shape for n, t in module.state_dict().items() if not is_under(n, head)}
     if all(name in tensors and tensors[name].shape == shape for name, shape in wanted.items()):
         return tensors
     fitted = _filtered(tensors, module, config.architecture)
-    fitted = _fit_first_layer(fitted, module, config)
-    resized = [n for n in wanted if n in tensors and fitted[n].shape != tensors[n].shape]
+    fitted = _fit_first_layer(fitted, config, channels)
+    known = [name for name in wanted if name in tensors and name in fitted]
+    resized = [name for name in known if fitted[name].shape != tensors[name].shape]
     if resized:
         logger.info("adapted to the input's size or channels: %s", ", ".join(resized[:8]))
     return fitted
@@ -167,11 +172,10 @@ def _filtered(
 
 
 def _fit_first_layer(
-    tensors: Mapping[str, Tensor], module: nn.Module, config: HubConfig
+    tensors: Mapping[str, Tensor], config: HubConfig, channels: int
 ) -> dict[str, Tensor]:
     """Sum or repeat the first layer's input channels where the model sees another number."""
     fitted = dict(tensors)
-    channels = cast("int", getattr(module, "in_chans", config.input_size[0]))
     source_channels = config.input_size[0]
     first = config.pretrained_cfg.get("first_conv")
     layers = (first,) if isinstance(first, str) else cast("Sequence[str]", first or ())

@@ -28,23 +28,21 @@ def reorder_rows(
     head: Sequence[str],
     *,
     rows: Sequence[int],
-    offset: int,
     where: str,
 ) -> dict[str, Tensor]:
     """Give `tensors` with the head's rows picked in the order `rows`.
 
-    `offset` leading rows (a background class, in a few old models) are dropped. Raises WeightsError
-    when the file's head has another number of rows.
+    Raises WeightsError when the file's head has another number of rows.
     """
-    index = torch.tensor(rows) + offset
+    index = torch.tensor(rows)
     ordered = dict(tensors)
     for name, tensor in tensors.items():
         if is_under(name, head):
-            if tensor.ndim == 0 or tensor.shape[0] != len(rows) + offset:
+            if tensor.ndim == 0 or tensor.shape[0] != len(rows):
                 raise WeightsError(
                     "the head in this file has another size than its class names say",
                     found=f"{name} with shape {tuple(tensor.shape)}",
-                    allowed=f"{len(rows) + offset} rows",
+                    allowed=f"{len(rows)} rows",
                     where=where,
                     remedy="repair label_names in the base's config.json",
                 )

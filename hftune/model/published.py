@@ -16,7 +16,6 @@ from hftune.core import BaseFacts, InputSpec, LabelSpace, RepoRef
 from hftune.errors import ModelError
 from hftune.model.backbone import fit_input, input_spec_of
 from hftune.model.construct import construct, shaping_args
-from hftune.model.head import reorder_rows
 from hftune.model.hub_config import HubConfig, read_config, weights_in
 from hftune.model.layer_map import head_modules
 from hftune.model.weights import load_into, read_weights
@@ -80,11 +79,9 @@ def rebuild(config: HubConfig, weights: Path, *, num_classes: int) -> nn.Module:
         config, shaping_args(_PLAIN, config), recipe=_PLAIN, num_classes=num_classes, seed=0
     )
     head = head_modules(module)
-    tensors = fit_input(read_weights(weights), module, head, config=config)
-    if config.label_offset:  # a few old models lead with a background class
-        tensors = reorder_rows(
-            tensors, head, rows=range(num_classes), offset=config.label_offset, where=str(weights)
-        )
+    tensors = fit_input(
+        read_weights(weights), module, head, config=config, channels=config.input_size[0]
+    )
     load_into(module, tensors, where=str(weights))
     return module.eval()
 

@@ -1,6 +1,6 @@
 """Small timm models and folders in timm's Hub format, written by timm itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,16 @@ def write_base(tmp_path: Path) -> Callable[..., RepoRef]:
         *,
         names: object = BASE_NAMES,
         num_classes: int = len(BASE_NAMES),
-        options: Mapping[str, object] | None = None,
+        options: dict[str, object] | None = None,
     ) -> RepoRef:
         folder = tmp_path / f"base-{architecture}"
         torch.manual_seed(1)
         module = timm.create_model(architecture, num_classes=num_classes, **(options or {}))
         jitter(module)
         labels = {} if names is None else {"label_names": names}
-        save_for_hf(module, folder, safe_serialization=True, model_config=labels)
+        save_for_hf(
+            module, folder, safe_serialization=True, model_config=labels, model_args=options
+        )
         return RepoRef(repo_id="org/base", commit="a" * 40, folder=folder)
 
     return write

@@ -25,21 +25,14 @@ def test_other_classes_keep_no_rows(base: tuple[str, ...]) -> None:
 
 def test_rows_of_head_tensors_are_reordered_and_others_left() -> None:
     tensors = {"fc.weight": torch.arange(6.0).reshape(3, 2), "fc2.weight": torch.ones(3, 2)}
-    ordered = reorder_rows(tensors, ["fc"], rows=(2, 0, 1), offset=0, where="w")
+    ordered = reorder_rows(tensors, ["fc"], rows=(2, 0, 1), where="w")
     assert ordered["fc.weight"].tolist() == [[4, 5], [0, 1], [2, 3]]
     assert ordered["fc2.weight"] is tensors["fc2.weight"]
 
 
-def test_leading_background_row_is_dropped() -> None:
-    ordered = reorder_rows(
-        {"fc.bias": torch.arange(4.0)}, ["fc"], rows=(1, 0, 2), offset=1, where=""
-    )
-    assert ordered["fc.bias"].tolist() == [2, 1, 3]
-
-
 def test_a_head_of_another_size_than_its_names_is_refused() -> None:
     with pytest.raises(WeightsError, match="3 rows"):
-        reorder_rows({"fc.bias": torch.ones(5)}, ["fc"], rows=(0, 1, 2), offset=0, where="w")
+        reorder_rows({"fc.bias": torch.ones(5)}, ["fc"], rows=(0, 1, 2), where="w")
 
 
 def started(architecture: str, init: str, seed: int = 0) -> dict[str, torch.Tensor]:

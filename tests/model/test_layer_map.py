@@ -114,6 +114,8 @@ def test_only_the_last_layer_of_a_deep_head_is_the_head() -> None:
     assert layers.head == ("head.fc.fc2",)
     assert layers.role["head.fc.fc1.weight"] == "body"
     assert layers.stage["head.fc.fc1.weight"] == layers.num_stages - 1
+    assert layers.depth["head.fc.fc2.weight"] == layers.num_depths - 1
+    assert layers.depth["head.fc.fc1.weight"] == layers.num_depths - 2
 
 
 def test_a_model_without_classifier_has_no_head() -> None:
