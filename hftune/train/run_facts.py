@@ -133,13 +133,7 @@ class RunFacts:
 
 def read_run(run: Path) -> RunFacts:
     """Read a finished run's folder. Raises RunFolderError when a part is missing or damaged."""
-    if not run.is_dir():
-        raise RunFolderError(
-            "no such run folder", where=str(run), remedy="train first: hftune train RECIPE"
-        )
-    weights = run / BEST_WEIGHTS
-    if not weights.is_file():
-        raise _unfinished(run, BEST_WEIGHTS)
+    weights = _need(run, BEST_WEIGHTS)
     environment = run / "environment.json"
     return RunFacts(
         folder=run,
@@ -187,18 +181,19 @@ def read_results_record(run: Path) -> ResultsRecord:
 
 
 def _need(run: Path, name: str) -> Path:
+    """Give the path of a file that a finished run has. Raises RunFolderError."""
+    if not run.is_dir():
+        raise RunFolderError(
+            "no such run folder", where=str(run), remedy="train first: hftune train RECIPE"
+        )
     path = run / name
     if not path.is_file():
-        raise _unfinished(run, name)
+        raise RunFolderError(
+            f"this run folder has no {name}",
+            where=str(run),
+            remedy="let the run finish: the same train command goes on where it stopped",
+        )
     return path
-
-
-def _unfinished(run: Path, name: str) -> RunFolderError:
-    return RunFolderError(
-        f"this run folder has no {name}",
-        where=str(run),
-        remedy="let the run finish: the same train command goes on where it stopped",
-    )
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -1,0 +1,190 @@
+"""A run, an artifact or a repository + images -> labels and scores, by the evaluated transform."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from hftune.core import LabelSpace, ProblemName, RepoRef
+from hftune.data.decode import decode
+from hftune.data.folder_source import SUFFIXES
+from hftune.data.image_input import eval_transform, normalise
+from hftune.errors import DataError, DeviceError, RefError, RequestError
+from hftune.hub.pull import pull
+from hftune.hub.ref import parse_ref
+from hftune.metrics import as_scores
+from hftune.model.published import Classifier, load_classifier, load_trained
+from hftune.train.run_facts import BEST_WEIGHTS, MODEL_FILE, read_model_record
+
+# A label counts as given from this score on, where an image may have several.
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says about one image: `scores` in 0..1 by class name, highest first.
+
+    With one label per image they sum to 1; with several each stands for itself.
+    """
+
+    path: Path
+    scores: Mapping[str, float]
+    multi: bool = False
+
+    @property
+    def label(self) -> str:
+        """The class with the highest score."""
+        return next(iter(self.scores))
+
+    @property
+    def score(self) -> float:
+        """The highest score."""
+        return self.scores[self.label]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that the image gets: one, or with several labels any number."""
+        if not self.multi:
+            return (self.label,)
+        return tuple(name for name, score in self.scores.items() if score >= THRESHOLD)
+
+
+class Predictor:
+    """A classifier on its device, ready for images."""
+
+    def __init__(self, classifier: Classifier, device: torch.device) -> None:
+        self.classifier = classifier
+        self.device = device
+        self.transform = eval_transform(classifier.input_spec)
+        classifier.module.to(device).eval()
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes, in the order of the logits."""
+        return self.classifier.labels
+
+    def logits(self, images: Sequence[Image]) -> Tensor:
+        """Give the logits [N, K] of decoded images, float32 on the CPU."""
+        pixels = torch.stack([self.transform(image) for image in images])
+        inputs = normalise(pixels, self.classifier.input_spec).to(self.device)
+        with torch.inference_mode():
+            logits: Tensor = self.classifier.module(inputs)
+        return logits.float().cpu()  # host-device sync
+
+    def stream(self, paths: Iterable[Path], *, batch_size: int = 32) -> Iterator[Prediction]:
+        """Give one prediction per image file, in order, a batch at a time.
+
+        Raises DataError at the first file that cannot be read.
+        """
+        if batch_size < 1:
+            raise RequestError("a batch needs at least one image", found=str(batch_size))
+        with ThreadPoolExecutor() as pool:  # decoding does not hold the interpreter's lock
+            waiting = iter(paths)
+            while chunk := list(islice(waiting, batch_size)):
+                images = list(pool.map(_decode, chunk))
+                yield from self._predict(chunk, images)
+
+    def _predict(self, paths: Sequence[Path], images: Sequence[Image]) -> Iterator[Prediction]:
+        problem: ProblemName = "multi_label" if self.labels.multi else "single_label"
+        scores = as_scores(self.logits(images), problem=problem)
+        order = scores.argsort(dim=1, descending=True, stable=True)
+        for path, row, ranks in zip(paths, scores.tolist(), order.tolist(), strict=True):
+            ranked = {self.labels.names[position]: row[position] for position in ranks}
+            yield Prediction(path=path, scores=ranked, multi=self.labels.multi)
+
+
+def predict(
+    source: str | Path | RepoRef,
+    images: Sequence[str | Path],
+    *,
+    batch_size: int = 32,
+    device: str | None = None,
+) -> list[Prediction]:
+    """Give one prediction per image file, in the order of `images`.
+
+    `source` is a run folder, an artifact folder or a Hub repository in timm's format. Raises
+    ModelError when its class names are not known, DataError for an image that cannot be read.
+    """
+    predictor = load_predictor(source, device=device)
+    return list(predictor.stream([Path(image) for image in images], batch_size=batch_size))
+
+
+def load_predictor(source: str | Path | RepoRef, *, device: str | None = None) -> Predictor:
+    """Load a classifier onto `device`, by default the first GPU and else the CPU.
+
+    Raises RefError, HubError, ModelError, WeightsError, RunFolderError and DeviceError.
+    """
+    chosen = _choose_device(device)
+    return Predictor(_load(source), chosen)
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Give the files among `paths`, and those below its folders that are named as images are.
+
+    Raises DataError for what is not there, and when nothing is left.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES)
+            found += [inner for inner in below if inner.is_file()]
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError("no such image", where=str(path))
+    if not found:
+        raise DataError(
+            "there are no images here",
+            where=", ".join(map(str, paths)),
+            allowed=f"files ending in {', '.join(sorted(SUFFIXES))}",
+        )
+    return found
+
+
+def _load(source: str | Path | RepoRef) -> Classifier:
+    if isinstance(source, RepoRef):
+        return load_classifier(pull(source))
+    folder = Path(source).expanduser()
+    if isinstance(source, Path) and not folder.is_dir():
+        raise RefError(
+            "no such folder",
+            found=str(source),
+            remedy="name a run folder, an artifact folder, or a repository as text",
+        )
+    if (folder / MODEL_FILE).is_file():
+        return _load_run(folder)
+    return load_classifier(pull(parse_ref(str(source))))
+
+
+def _load_run(run: Path) -> Classifier:
+    """Load the best weights so far; the run need not be finished."""
+    record = read_model_record(run)
+    labels = LabelSpace(names=record.label_names, multi=record.problem == "multi_label")
+    return load_trained(
+        record.base, run / BEST_WEIGHTS, input_spec=record.input_spec, labels=labels
+    )
+
+
+def _choose_device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(
+            "this device cannot be used",
+            found=name,
+            allowed="cpu, or what this machine has, such as cuda or mps",
+            remedy=str(error).splitlines()[0],
+        ) from error
+    return device
+
+
+def _decode(path: Path) -> Image:
+    return decode(path, name=str(path))
