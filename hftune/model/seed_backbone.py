@@ -27,7 +27,6 @@ _ORIGIN = "https://github.com/tensorflow/tpu/tree/master/models/official/efficie
 _FACTS = (
     *("tag", "custom_load", "input_size", "fixed_input_size", "interpolation", "crop_pct"),
     *("crop_mode", "mean", "std", "num_classes", "pool_size", "first_conv", "classifier"),
-    "license",
 )
 
 
@@ -45,6 +44,7 @@ def write_backbone(folder: Path) -> None:
         "global_pool": "avg",
         "pretrained_cfg": {
             **{key: model.pretrained_cfg[key] for key in _FACTS},
+            "license": "apache-2.0",
             "hf_hub_id": REPO_ID,
             "origin_url": _ORIGIN,
         },

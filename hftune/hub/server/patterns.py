@@ -2,7 +2,17 @@
 
 import re
 
-BINARY_SIZE_LIMIT = 10 * 1000 * 1000
+LARGE_ABOVE = 10 * 1000 * 1000  # bytes
+
+_KNOWN = {
+    "/**/": "/(?:.*/)?",
+    "**/": "(?:.*/)?",
+    "/**": "/.*",
+    "*": "[^/]*",
+    "?": "[^/]",
+    "[[:space:]]": r"\s",
+}
+_TOKENS = re.compile(r"(/\*\*/|\*\*/|/\*\*|\*|\?|\[\[:space:\]\]|\[[^]\[]+\]|\\.)")
 
 
 def is_large(path: str, *, size: int, sample: bytes, attributes: str) -> bool:
@@ -12,7 +22,7 @@ def is_large(path: str, *, size: int, sample: bytes, attributes: str) -> bool:
     """
     if size == 0:
         return False
-    return size > BINARY_SIZE_LIMIT or _marked(path, attributes) or _is_binary(sample)
+    return size > LARGE_ABOVE or _marked(path, attributes) or _is_binary(sample)
 
 
 def is_ignored(path: str, ignore: str) -> bool:
@@ -28,7 +38,10 @@ def matches(pattern: str, path: str) -> bool:
     """Match as git does: without a slash at any depth, otherwise from the top."""
     if "/" not in pattern.strip("/") and not pattern.startswith("/"):
         path = path.rpartition("/")[2]
-    return re.fullmatch(_expression(pattern.strip("/")), path) is not None
+    try:
+        return re.fullmatch(_expression(pattern.strip("/")), path) is not None
+    except re.error:  # A range that is none, such as [z-a], matches nothing.
+        return False
 
 
 def _marked(path: str, attributes: str) -> bool:
@@ -72,9 +85,12 @@ def _is_binary(sample: bytes) -> bool:
 
 def _expression(pattern: str) -> str:
     """Give a git pattern as a regular expression."""
-    parts = re.split(r"(\*\*/|/\*\*|\*|\?|\[[^]]*\])", pattern)
-    known = {"**/": "(?:.*/)?", "/**": "/.*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        known.get(part) or (part.replace("[!", "[^") if part[:1] == "[" else re.escape(part))
-        for part in parts
-    )
+    return "".join(_piece(token) for token in _TOKENS.split(pattern))
+
+
+def _piece(token: str) -> str:
+    if token in _KNOWN:
+        return _KNOWN[token]
+    if token.startswith("["):
+        return token.replace("[!", "[^", 1)
+    return re.escape(token.removeprefix("\\"))
