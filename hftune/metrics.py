@@ -48,8 +48,8 @@ class BalancedAccuracy(Metric):  # type: ignore[misc]  # torchmetrics is untyped
     higher_is_better = True
     full_state_update = False
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
+    def __init__(self, num_classes: int, *, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         for state in ("hits", "examples"):
             self.add_state(state, torch.zeros(num_classes, dtype=torch.int64), "sum")
 
@@ -76,8 +76,10 @@ class OneVersusRest(Metric):  # type: ignore[misc]  # torchmetrics is untyped he
     higher_is_better = True
     full_state_update = False
 
-    def __init__(self, num_classes: int, *, of: Callable[..., Tensor]) -> None:
-        super().__init__()
+    def __init__(
+        self, num_classes: int, *, of: Callable[..., Tensor], sync_on_compute: bool = True
+    ) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         self.num_classes = num_classes
         self.of = of
         self.per_class = torch.full((num_classes,), math.nan, dtype=torch.float64)
@@ -192,7 +194,8 @@ def compute_metrics(
     per_class = _per_class(scores, targets, labels, problem=problem)
     values: dict[str, float] = {}
     for name in names:
-        metric = METRICS[name][problem](labels.size)
+        # Every rank has all examples already: adding the ranks up would count each twice.
+        metric = METRICS[name][problem](labels.size, sync_on_compute=False)
         metric.update(scores, targets)
         value = float(metric.compute())
         if math.isfinite(value):

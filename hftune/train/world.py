@@ -3,8 +3,9 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
@@ -36,15 +37,59 @@ class World:
 def join_world() -> World:
     """Join the processes that the launcher started, or stand alone.
 
-    Side effect: initialises the process group on the first call. Called by every rank.
+    Side effect: initialises the process group on the first call. Called by every rank. Raises
+    DeviceError where a launcher's processes would not find each other.
     """
-    state = PartialState()
+    # Without this word Accelerate leaves each process of a CPU launch in a world of its own.
+    state = PartialState(cpu=is_cpu_only())
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != state.num_processes:
+        raise DeviceError(
+            "the processes of this launch do not form one group",
+            found=f"{started} processes were started, {state.num_processes} joined",
+            remedy="start one process, or check the launcher's device settings",
+        )
+    wanted = processes_wanted(_launcher_line())
+    if wanted > state.num_processes:
+        logger.warning(
+            "the launcher was asked for %d processes and started %d; on a CPU `accelerate launch` "
+            "needs MPI for more. `torchrun --nproc-per-node %d -m hftune ...` does without",
+            *(wanted, state.num_processes, wanted),
+        )
     return World(
         rank=state.process_index,
         size=state.num_processes,
         local_rank=state.local_process_index,
         device=state.device,
     )
+
+
+def is_cpu_only() -> bool:
+    """Say whether this machine has nothing but CPUs to train on."""
+    return not torch.accelerator.is_available()
+
+
+def processes_wanted(line: Sequence[str]) -> int:
+    """Give the number of processes that a launcher's command line asks for; 1 where it is silent.
+
+    `accelerate launch --cpu --num_processes 2` starts one process and says nothing.
+    """
+    for position, word in enumerate(line):
+        name, _, value = word.partition("=")
+        if name.replace("-", "_") == "__num_processes":
+            number = value or "".join(line[position + 1 : position + 2])
+            return int(number) if number.isdecimal() else 1
+    return 1
+
+
+def _launcher_line() -> list[str]:
+    """Give the words of the parent's command line, up to our own name; [] where it is unknown."""
+    try:
+        content = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return []
+    words = content.decode(errors="replace").split("\0")
+    return words[: words.index("hftune")] if "hftune" in words else []
 
 
 @contextlib.contextmanager
@@ -101,10 +146,13 @@ def make_accelerator(precision: Precision) -> Accelerator:
             steps,
         )
     AcceleratorState._reset_state()  # keeps the process group; precision may differ per run
-    # The body's statistics are those of rank 0, shared where they are read (evaluation, saving),
-    # not before every forward pass.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(mixed_precision=name, gradient_accumulation_steps=1, kwargs_handlers=[ddp])
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(
+        mixed_precision=name,
+        gradient_accumulation_steps=1,
+        cpu=is_cpu_only(),
+        kwargs_handlers=[ddp],
+    )
 
 
 def _best_precision(device: torch.device) -> Precision:

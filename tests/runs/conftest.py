@@ -44,7 +44,7 @@ def hftune(*words: str, launcher: Sequence[str] = (), **environment: str) -> Don
 
 def two_processes(*words: str, **environment: str) -> Done:
     launcher = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--main_process_port", "0",
     ]  # fmt: skip
