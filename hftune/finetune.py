@@ -18,7 +18,7 @@ from hftune.hub.push import PushTarget, check_push
 from hftune.hub.ref import parse_ref
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
-from hftune.report.plots import plot_confusion, plot_learning_curves
+from hftune.report.plots import draw_report
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.results import judge_best
@@ -100,8 +100,7 @@ def prepare(recipe: Recipe) -> Prepared:
 
 def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:
     """Draw, package, verify and, where the recipe says so, push. Called by rank 0 only."""
-    plot_learning_curves(run)
-    plot_confusion(run)
+    draw_report(run)
     artifact = build_artifact(run, repo_id=recipe.hub.push_to)
     if recipe.hub.push_to is None:
         verify_folder(artifact)
