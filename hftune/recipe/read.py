@@ -127,7 +127,7 @@ def _file_text(path: Path, shown: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = "there is no such file"
+        text = "there is no such file; correct the path, or choose from: hftune recipe ls"
     except IsADirectoryError:
         text = "this is a folder; a recipe is a YAML file"
     except UnicodeDecodeError as error:

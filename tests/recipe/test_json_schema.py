@@ -74,6 +74,8 @@ def faults(value: Any, rule: Mapping[str, Any], place: str = "") -> list[str]:
     """Give the places where a value breaks a schema: the few keywords that ours uses."""
     if "$ref" in rule:
         return faults(value, DESCRIBED["$defs"][rule["$ref"].rpartition("/")[2]], place)
+    if "allOf" in rule:  # as older pydantic writes a reference with something beside it
+        return [bad for one in rule["allOf"] for bad in faults(value, one, place)]
     if "anyOf" in rule:
         attempts = [faults(value, one, place) for one in rule["anyOf"]]
         return [] if [] in attempts else [place]
