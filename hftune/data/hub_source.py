@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hftune import files
 from hftune.core import DataFacts, RepoRef
+from hftune.data.columns import check_columns, kind_of
 from hftune.data.part import Found, Part
-from hftune.data.table_source import check_columns
+from hftune.data.table_source import words_of
 from hftune.errors import DataError, HubError, OfflineError, RepoNotFoundError
 from hftune.hub.card import read_license
 from hftune.hub.client import ask, settings_from_environment
-from hftune.hub.failure import errand_for
+from hftune.hub.failure import errand_for, passes
 from hftune.hub.pull import pull, resolve_commit
 from hftune.hub.ref import parse_ref
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder, Features
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
@@ -65,53 +66,95 @@ def hub_dataset(
 
 def _prepared(ref: RepoRef, config: str | None) -> DatasetBuilder:
     """Bring one configuration into the cache of `datasets`, at the reference's commit."""
+    if ref.repo_id is None:
+        return _load(str(ref.folder), config, None)
+    repo_id, settings = ref.repo_id, settings_from_environment()
+    if not settings.offline:
+        errand = errand_for(ref, "load the data set", settings.endpoint)
+        try:
+            builder = ask(settings, errand, lambda: _load(repo_id, config, ref.commit))
+        except OfflineError as error:
+            logger.warning("%s: looking for it in the cache", error.problem)
+        else:
+            # When the Hub does not answer, `datasets` goes on with any commit in its cache.
+            if builder.hash == ref.commit:
+                return builder
+    return _cached(ref, config)
+
+
+def _load(place: str, config: str | None, commit: str | None) -> DatasetBuilder:
+    """Download and convert one configuration. Raises DataError for what is no data set."""
     from datasets import load_dataset_builder  # an optional dependency, slow to import
+    from datasets.exceptions import DatasetsError
 
-    place = str(ref.folder) if ref.repo_id is None else ref.repo_id
-
-    def load() -> DatasetBuilder:
-        builder = load_dataset_builder(place, name=config, revision=ref.commit)
-        if ref.commit is None or builder.hash == ref.commit:
+    try:
+        builder = load_dataset_builder(place, name=config, revision=commit)
+        if commit is None or builder.hash == commit:
             builder.download_and_prepare()
-        return builder
-
-    builder = _translated(ref, load)
-    if ref.commit is not None and builder.hash != ref.commit:
-        # When the Hub does not answer, `datasets` goes on with the newest commit in its cache.
-        raise OfflineError(
-            "the Hub did not give this data set, and the cache holds another commit of it",
-            found=f"commit {builder.hash}",
-            allowed=f"commit {ref.commit}",
+    except (DatasetsError, ValueError, FileNotFoundError) as error:
+        if passes(error):
+            raise  # for whoever asks again
+        if isinstance(error, ValueError):
+            _check_config(place, config, commit)
+        raise DataError(
+            "this repository cannot be read as a data set",
+            found=words_of(error),
             where=place,
-            remedy="run this once with the Hub in reach, or name the cached commit as revision",
-        )
+            remedy="correct data.source; 'found' is what the datasets library says",
+        ) from error
     return builder
 
 
-def _translated(ref: RepoRef, load: Callable[[], T]) -> T:
-    """Run a request of `datasets`, again after failures that pass; its errors become ours."""
-    from datasets.exceptions import DatasetsError  # an optional dependency, slow to import
+def _check_config(place: str, config: str | None, commit: str | None) -> None:
+    """Raise DataError where a repository with several configurations does not have this one."""
+    from datasets import get_dataset_config_names  # an optional dependency, slow to import
 
-    settings = settings_from_environment()
-    place = ref.repo_id or str(ref.folder)
-    try:
-        if settings.offline or ref.repo_id is None:
-            return load()
-        return ask(settings, errand_for(ref, "load the data set", settings.endpoint), load)
-    except ConnectionError as error:
-        raise OfflineError(
-            "the data set is not in the cache, and the Hub cannot be reached",
-            found=_words(error),
-            where=place,
-            remedy="run this once with the Hub in reach, in the same cache (HF_HOME)",
-        ) from error
-    except (DatasetsError, ValueError, FileNotFoundError) as error:
+    names = get_dataset_config_names(place, revision=commit)
+    if config not in names:
         raise DataError(
-            "this repository cannot be read as a data set",
-            found=_words(error),
+            "the data set has several configurations, and none is named"
+            if config is None
+            else f"the data set has no configuration '{config}'",
+            allowed=", ".join(sorted(names)),
             where=place,
-            remedy="correct data.source; the text above is from the datasets library",
-        ) from error
+            remedy="name one of these with data.source.config",
+        )
+
+
+def _cached(ref: RepoRef, config: str | None) -> DatasetBuilder:
+    """Give what an earlier run left in the cache of `datasets`, of this very commit.
+
+    Asked by name, the library itself would take the newest commit it has. Raises OfflineError.
+    """
+    from datasets import config as settings  # an optional dependency, slow to import
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    namespace, _, name = str(ref.repo_id).partition("/")
+    home = Path(settings.HF_DATASETS_CACHE) / f"{namespace}___{camelcase_to_snakecase(name)}"
+    found = sorted(home.glob(f"{config or '*'}/*/{ref.commit}"))
+    if len(found) == 1:
+        config_name, version, commit = found[0].parts[-3:]
+        return Cache(
+            repo_id=ref.repo_id,
+            dataset_name=name,
+            config_name=config_name,
+            version=version,
+            hash=commit,
+        )
+    if found:
+        raise DataError(
+            "the cache holds several configurations of this data set",
+            allowed=", ".join(folder.parts[-3] for folder in found),
+            where=str(ref.repo_id),
+            remedy="name one with data.source.config",
+        )
+    raise OfflineError(
+        "this commit of the data set is not in the cache, and the Hub cannot be asked",
+        found=f"commit {ref.commit}" + (f", configuration '{config}'" if config else ""),
+        where=f"{ref.repo_id}, {home}",
+        remedy="run this once with the Hub in reach and the same cache (HF_HOME)",
+    )
 
 
 def _choose_splits(
@@ -144,7 +187,7 @@ def _check_image_column(features: Features, image: str, *, where: str) -> None:
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     raise DataError(
         f"the column '{image}' holds no images",
-        found=f"{image}: {features[image]}",
+        found=f"{image} ({kind_of(features[image])})",
         allowed=", ".join(images) or "a column of images, of which this data set has none",
         where=where,
         remedy="name the column of images with data.source.image",
@@ -176,9 +219,3 @@ def _license(ref: RepoRef) -> str | None:
         logger.warning("the licence of %s is not known: %s", ref.repo_id, error.problem)
         return None
     return None if card.folder is None else read_license(card.folder)
-
-
-def _words(error: BaseException) -> str:
-    """Give what a library says about a failure, from its cause where that says more."""
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}".strip()

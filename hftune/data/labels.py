@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hftune.core import LabelSpace, ProblemName
+from hftune.data.columns import kind_of
 from hftune.data.order import Positions
 from hftune.data.part import Part
 from hftune.data.rows import Targets
@@ -156,7 +157,7 @@ def _column(part: Part) -> _Column:
     else:
         raise DataError(
             "the label column holds no classes",
-            found=f"column '{part.label}' of {part.name}: {feature}",
+            found=f"column '{part.label}' of {part.name}: {kind_of(feature)}",
             allowed="class labels, texts or integers; with problem: multi_label also lists of them",
             remedy="name another column, or turn it into classes",
         )

@@ -31,9 +31,10 @@ class Found:
 class Part:
     """Rows of a `datasets` table. Nothing is copied and no image is read before it is needed.
 
-    `image` names the column of images (datasets' Image feature, or paths), `label` that of labels.
-    `name` is what the source calls this part; `origin` identifies its content where that is not a
-    folder of files: repository, commit and configuration. `root` is where relative paths start.
+    `image` names the column of images: bytes, or paths. With a `root` all images are files, and
+    relative paths start there; without one `origin` identifies the content, for instance by
+    repository, commit and configuration. `label` names the column of labels; `name` is what the
+    source calls this part.
     """
 
     table: Dataset
@@ -48,49 +49,38 @@ class Part:
 
     def picture(self, position: int) -> Image.Image:
         """Decode one image. Raises DataError where it is absent or cannot be read."""
-        content, path = self._cell(position)
-        stored = content if content is not None else path
+        if self.root is not None:
+            stored: bytes | str | None = self.path(position)
+        else:
+            content, path = _content(self._images[position][self.image])
+            stored = path if content is None else content
         if stored is None:
             raise DataError("there is no image in this row", where=self.key(position))
-        return decode(stored, name=self.key(position))
-
-    def path(self, position: int) -> Path | None:
-        """Give the path of one image, which for bytes in the table is only a name."""
-        return self._cell(position)[1]
+        source = Path(stored) if isinstance(stored, str) else stored
+        return decode(source, name=self.key(position))
 
     def key(self, position: int) -> str:
         """Name one row: its path below the root, or part and row with the path if there is one."""
         path = self.path(position)
-        if self.root is not None and path is not None:
-            return os.path.relpath(path, self.root)
-        row = f"{self.name} row {position}"
-        return row if path is None else f"{row} ({path})"
+        if self.root is None or path is None:
+            return f"{self.name} row {position}" + (f" ({path})" if path else "")
+        start = f"{self.root}{os.sep}"
+        return path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.root)
+
+    def path(self, position: int) -> str | None:
+        """Give the path of one image, which for bytes in the table is only a name."""
+        if self.root is None:
+            return _content(self._images[position][self.image])[1]
+        path = self._paths[position]
+        return None if path is None else os.path.join(self.root, path)  # noqa: PTH118  # quick
 
     def stamp(self, position: int) -> str:
         """Give a text that changes when the image of this row does, as far as it costs little.
 
         For a file its key and size, -1 where it is missing; else the row of the origin.
         """
-        if self.origin:
-            return str(position)
-        path = self.path(position)
-        try:
-            size = -1 if path is None else path.stat().st_size
-        except OSError:
-            size = -1
-        return f"{self.key(position)} {size}"
-
-    def _cell(self, position: int) -> tuple[bytes | None, Path | None]:
-        """Give the bytes and the path of one image, as far as the table holds them."""
-        cell = self._images[position][self.image]
-        if isinstance(cell, str):
-            cell = {"bytes": None, "path": cell}
-        elif cell is None:
-            cell = {"bytes": None, "path": None}
-        path = None if cell["path"] is None else Path(cell["path"])
-        if path is not None and self.root is not None:
-            path = self.root / path
-        return cell["bytes"], path
+        path = self.path(position) if self.root is not None else None
+        return str(position) if path is None else f"{self.key(position)} {file_state(path)[0]}"
 
     @cached_property
     def _images(self) -> Dataset:
@@ -100,3 +90,24 @@ class Part:
         if isinstance(images.features[self.image], ImageFeature):
             images = images.cast_column(self.image, ImageFeature(decode=False))
         return images
+
+    @cached_property
+    def _paths(self) -> list[str | None]:
+        """All paths at once: a million single reads of the table would take minutes."""
+        return [_content(cell)[1] for cell in self._images[self.image][:]]
+
+
+def file_state(path: str) -> tuple[int, int]:
+    """Give a file's size in bytes and time in nanoseconds, (-1, 0) where it cannot be seen."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116  # quick
+    except OSError:
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _content(cell: object) -> tuple[bytes | None, str | None]:
+    """Give the bytes and the path in one cell of the image column, as far as it has them."""
+    if isinstance(cell, str):
+        return None, cell
+    return (cell["bytes"], cell["path"]) if isinstance(cell, dict) else (None, None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hftune import files
-from hftune.data.part import Part
+from hftune.data.part import Part, file_state
 from hftune.data.workers import available_cores, produce
 from hftune.errors import DataError
 
@@ -97,14 +97,7 @@ def _reason(part: Part, position: int) -> str | None:
 def _digest(part: Part) -> str:
     """Identify what was scanned: path, size and time of files; origin and rows of a data set."""
     content: list[object] = [part.origin, part.name, len(part)]
-    if not part.origin:
-        content.extend(_state(part.path(position)) for position in range(len(part)))
+    if part.root is not None:
+        paths = [part.path(position) for position in range(len(part))]
+        content.extend((path, *file_state(path)) for path in paths if path is not None)
     return files.digest_json(content)
-
-
-def _state(path: Path | None) -> tuple[str, int, int]:
-    try:
-        stat = None if path is None else path.stat()
-    except OSError:
-        stat = None
-    return (str(path), -1, 0) if stat is None else (str(path), stat.st_size, stat.st_mtime_ns)

@@ -14,6 +14,7 @@ import numpy as np
 
 from hftune.components import bind
 from hftune.core import LabelSpace, ProblemName, Split, Splits
+from hftune.data.columns import check_columns
 from hftune.data.folder_source import image_folder
 from hftune.data.hub_source import hub_dataset
 from hftune.data.labels import (
@@ -31,7 +32,7 @@ from hftune.data.part import Found, Part
 from hftune.data.rows import PartRows, Targets, digest_rows
 from hftune.data.scan import bad_images_error, describe, unreadable
 from hftune.data.splits import Strata, hold_out, stratify
-from hftune.data.table_source import check_columns, table
+from hftune.data.table_source import table
 from hftune.errors import DataError, MissingPackageError
 from hftune.recipe.schema import DataRecipe
 from hftune.units import parse_span

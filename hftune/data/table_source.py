@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hftune.core import DataFacts
+from hftune.data.columns import check_columns, kind_of
 from hftune.data.part import Found, Part
 from hftune.errors import DataError
 
@@ -43,7 +43,7 @@ def table(
         if str(getattr(rows.features[image], "dtype", "")) not in ("string", "large_string"):
             raise DataError(
                 "the image column of a table must hold paths",
-                found=f"{image}: {rows.features[image]}",
+                found=f"{image} ({kind_of(rows.features[image])})",
                 where=text,
                 remedy="for images inside Parquet files use the source hub_dataset with"
                 " repo: ./FOLDER",
@@ -74,26 +74,21 @@ def read_table(path: Path) -> Dataset:
             return Dataset.from_parquet(str(path))
         return Dataset.from_json(str(path))
     except (DatasetsError, ValueError, UnicodeError) as error:
-        cause = error.__cause__ or error
         raise DataError(
             "this table cannot be read",
-            found=f"{type(cause).__name__}: {cause}".strip(),
+            found=words_of(error),
             where=str(path),
             remedy="open and repair it, or write it anew",
         ) from error
 
 
-def check_columns(rows: Dataset, wanted: Sequence[str], *, where: str) -> None:
-    """Raise DataError where a wanted column is absent, and list those there are."""
-    absent = [name for name in wanted if name not in rows.column_names]
-    if absent:
-        raise DataError(
-            f"there is no column {' and no column '.join(repr(name) for name in absent)}",
-            allowed="\n".join(f"{name}: {rows.features[name]}" for name in rows.column_names),
-            where=where,
-            remedy="name the columns of images and labels with data.source.image and"
-            " data.source.label",
-        )
+def words_of(error: BaseException) -> str:
+    """Give what `datasets` says about a failure; of a wrapper that says nothing, its cause."""
+    from datasets.exceptions import DatasetGenerationError  # optional, slow to import
+
+    while isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}".strip()
 
 
 def _read_csv(path: Path, separator: str) -> Dataset:
