@@ -146,6 +146,29 @@ def test_batch_norm_without_scale_follows_the_layer_around_it() -> None:
     assert module.body[1].training
 
 
+def test_dropout_at_the_top_level_follows_the_next_layer() -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = nn.Sequential(nn.Dropout(0.5))
+            self.body = nn.Linear(4, 4)
+            self.drop = nn.Sequential(nn.Dropout(0.5))
+            self.fc = nn.Linear(4, 3)
+            self.pretrained_cfg = {"classifier": "fc"}
+
+        def get_classifier(self) -> nn.Module:
+            return self.fc
+
+    module = Plain()
+    head = frozenset({"fc.weight", "fc.bias"})
+    set_train_mode(module, map_layers(module), trainable=head, batch_norm="statistics")
+    modes = {name: child.training for name, child in module.named_modules()}
+    assert not modes["noise"]
+    assert not modes["noise.0"]
+    assert modes["drop"]
+    assert modes["drop.0"]
+
+
 def test_frozen_prefix_is_deterministic_under_dropout() -> None:
     module, _, _ = prepare(
         "test_vit",
