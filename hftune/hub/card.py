@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # what the client library reads metadata with
-from huggingface_hub import CardData, ModelCard, ModelCardData
+from huggingface_hub import CardData, ModelCardData
 from huggingface_hub import EvalResult as CardResult
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from hftune.core import DataFacts, EvalResult
 from hftune.errors import PublishError
@@ -34,7 +35,8 @@ END = "<!-- hftune: end -->"
 TAGS = ("image-classification", "timm", "transformers", "hftune")
 
 _BLOCK = re.compile(r"<!-- hftune: begin\b.*?<!-- hftune: end -->", re.DOTALL)
-_FRONT = re.compile(r"\s*---[ \t]*\r?\n")
+# As the Hub itself finds the metadata of a README.
+_FRONT = re.compile(r"\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 _LOCAL_DATA = "imagefolder"
 
 
@@ -153,23 +155,31 @@ def _short_name(facts: CardFacts) -> str:
 
 
 def _split(text: str) -> tuple[dict[str, Any], str]:
-    """Give metadata and body of a README."""
-    if not _FRONT.match(text):
+    """Give metadata and body of a README. YAML 1.2: `language: no` is text."""
+    front = _FRONT.match(text)
+    if front is None:
         return {}, text
     try:
-        card = ModelCard(text, ignore_metadata_errors=True)
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise PublishError(
-            "the metadata at the top of this README.md cannot be read",
-            found=str(error),
-            remedy="correct the block between the two '---' lines",
-        ) from error
-    return _to_dict(card.data), str(card.text).lstrip("\r\n")
+        values = YAML(typ="safe", pure=True).load(front[1]) or {}
+    except YAMLError as error:
+        raise _bad_metadata(str(error)) from error
+    if not isinstance(values, dict) or any(not isinstance(key, str) for key in values):
+        raise _bad_metadata("something else than settings by name")
+    return values, text[front.end() :].lstrip("\r\n")
+
+
+def _bad_metadata(found: str) -> PublishError:
+    return PublishError(
+        "the metadata at the top of this README.md cannot be read",
+        found=found,
+        remedy="correct the block between the two '---' lines",
+    )
 
 
 def _join(metadata: Mapping[str, Any], body: str) -> str:
     """Put metadata and body together as the Hub reads them."""
-    block = ModelCardData(**metadata).to_yaml(original_order=list(metadata))
+    data = ModelCardData(**metadata, ignore_metadata_errors=True)
+    block = data.to_yaml(original_order=list(metadata))
     return f"---\n{block}\n---\n\n{body}"
 
 

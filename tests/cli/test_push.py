@@ -4,13 +4,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from huggingface_hub import HfApi
 
 from hftune.cli.main import invoke
-from hftune.cli.push import choose_target
-from hftune.hub.push import PushTarget
+from hftune.cli.push import choose_target, print_plan
+from hftune.hub.contents import PushFile
+from hftune.hub.push import PushPlan, PushTarget
 from hftune.hub.server import RunningHub
 from hftune.recipe.schema import Component, DataRecipe, HubRecipe, ModelRecipe, Recipe
 
@@ -25,20 +27,16 @@ def hftune(hub: RunningHub, cache: Path, *words: str) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.slow  # processes that build the model
-def test_dry_run_lists_and_sends_nothing(
+@pytest.mark.slow  # a process that builds the model
+def test_dry_run_sends_nothing(
     local_hub: RunningHub, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    words = (str(make_run()), "local/cli-dry", "--dry-run")
-    done = hftune(local_hub, tmp_path, *words)
+    done = hftune(local_hub, tmp_path, str(make_run()), "local/cli-dry", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
-    assert "creates the private repository" in done.stdout
-    assert "model.safetensors" in done.stdout
-    assert 'create_model("hf-hub:local/cli-dry"' in done.stdout
-    assert done.stdout.rstrip().endswith("Nothing was sent.")
-    values = json.loads(hftune(local_hub, tmp_path, *words, "--json").stdout)
+    values = json.loads(done.stdout)
     assert values["creates"] == "repository"
     assert values["total"] == sum(file["size"] for file in values["files"])
+    assert "model.safetensors" in [file["path"] for file in values["files"]]
     api = HfApi(endpoint=local_hub.endpoint, token=local_hub.write_token)
     assert not api.repo_exists("local/cli-dry")
 
@@ -60,6 +58,46 @@ def test_push_twice_makes_one_commit(
     titles = [commit.title for commit in api.list_repo_commits("local/cli-push")]
     assert titles == ["first", "initial commit"]
     assert not api.repo_info("local/cli-push").private
+
+
+def plan(creates: Literal["repository", "branch"] | None, *, unchanged: bool) -> PushPlan:
+    weights = PushFile(
+        path="model.safetensors", size=2048, sha256="", blob_id="", unchanged=unchanged
+    )
+    return PushPlan(
+        target=PushTarget(repo_id="org/name", revision="dev"),
+        folder=Path("artifact"),
+        files=(weights,),
+        message="Hello",
+        parent=None,
+        creates=creates,
+    )
+
+
+@pytest.mark.parametrize(
+    ("creates", "words"),
+    [
+        ("repository", "creates the private repository, one commit 'Hello'"),
+        ("branch", "creates the branch, one commit 'Hello'"),
+        (None, "org/name at dev: one commit 'Hello'"),
+    ],
+)
+def test_plan_names_what_is_made_and_sent(
+    creates: Literal["repository", "branch"] | None,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_plan(plan(creates, unchanged=False), card="# The card", as_json=False)
+    out = capsys.readouterr().out
+    assert words in out
+    assert "sends         2.0 KiB  model.safetensors" in out
+    assert "# The card" in out
+    assert out.endswith("Nothing was sent.\n")
+
+
+def test_plan_without_a_change_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan(None, unchanged=True), card="", as_json=False)
+    assert "would make no commit" in capsys.readouterr().out
 
 
 def test_target_that_nobody_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
