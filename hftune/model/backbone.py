@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hftune.core import BaseFacts, InputSpec, LabelSpace, Model, RepoRef, WeightsReport
 from hftune.errors import ModelError
 from hftune.hub.card import read_license
-from hftune.model.construct import construct, image_size, shaping_args
+from hftune.model.construct import construct, image_size, is_runtime, shaping_args
 from hftune.model.head import kept_rows, reorder_rows, start_head
 from hftune.model.hub_config import HubConfig, read_config, registry_config, weights_in
 from hftune.model.layer_map import head_modules, is_under, map_layers
@@ -237,5 +237,5 @@ def _base_facts(
         license=read_license(folder) if folder is not None else None,
         pretrained=recipe.pretrained,
         pretrained_cfg=config.pretrained_cfg,
-        model_args=args,
+        model_args={key: value for key, value in args.items() if not is_runtime(key)},
     )

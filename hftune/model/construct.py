@@ -48,7 +48,7 @@ def shaping_args(recipe: ModelRecipe, config: HubConfig) -> dict[str, object]:
                 where=f"model.options.{option}",
                 remedy=f"use {_OWN_SETTINGS[option]} instead",
             )
-    kept = {key: value for key, value in config.model_args.items() if not _is_runtime(key)}
+    kept = {key: value for key, value in config.model_args.items() if not is_runtime(key)}
     args = {**kept, **recipe.options}
     channels = recipe.channels or config.input_size[0]
     if channels != 3 or "in_chans" in args:
@@ -102,7 +102,7 @@ def _create(config: HubConfig, args: Mapping[str, object], *, seed: int) -> nn.M
     return cast("nn.Module", module).float()
 
 
-def _is_runtime(option: str) -> bool:
+def is_runtime(option: str) -> bool:
     """Say whether an option leaves the weights' shapes alone."""
     drops = ("drop_rate", "drop_path_rate", "drop_block_rate")
     return option in ("num_classes", "pretrained") or option.endswith(drops)

@@ -159,14 +159,12 @@ def _read_pickle(path: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             "this pickle holds more than tensors, or is damaged",
-            found=str(error).splitlines()[0],
+            found=_first_line(error),
             where=str(path),
             remedy="save its state_dict alone, as safetensors, with the program that wrote it",
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise _damaged(
-            path, str(error).splitlines()[0] if str(error) else "ends too early"
-        ) from error
+        raise _damaged(path, _first_line(error)) from error
     return _tensors_of(content, path)
 
 
@@ -255,6 +253,10 @@ def _examples(names: Sequence[str]) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["it ends too early"])[0]
 
 
 def _damaged(path: Path, reason: str) -> WeightsError:

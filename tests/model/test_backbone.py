@@ -218,6 +218,7 @@ def test_options_and_rates_reach_the_model(write_base: WriteBase) -> None:
     model = build(write_base("test_vit"), drop_rate=0.25, options={"attn_drop_rate": 0.1})
     assert model.module.head_drop.p == 0.25
     assert model.module.blocks[0].attn.attn_drop.p == 0.1
+    assert not [option for option in model.base.model_args if "drop" in option]
 
 
 def test_facts_of_the_base_are_kept(write_base: WriteBase) -> None:
