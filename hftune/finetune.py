@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
 from hftune.data.sources import open_splits
-from hftune.errors import Stopped
+from hftune.errors import PlanError, Stopped
 from hftune.export.artifact import build_artifact
 from hftune.export.gate import verify_folder
 from hftune.export.publish import Published, publish
@@ -24,7 +24,7 @@ from hftune.train.plan import make_plan
 from hftune.train.results import judge_best
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
-from hftune.train.world import World, first_on_machine, join_world, wait_for_all
+from hftune.train.world import World, all_agree, first_on_machine, join_world, wait_for_all
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +93,14 @@ def prepare(recipe: Recipe) -> Prepared:
         source = pull_backbone(recipe.model)
         splits = open_splits(recipe.data, problem=recipe.problem)
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
-    return Prepared(
-        world=world, model=model, splits=splits, plan=make_plan(recipe, model, splits, world)
-    )
+    plan = make_plan(recipe, model, splits, world)
+    if not all_agree(f"{plan.digest} {model.base.commit}"):
+        raise PlanError(
+            "the processes of this run do not see the same backbone, images or recipe",
+            found="a branch that moved while they started, or machines with other files",
+            remedy="pin model.revision and the revision of the data, then run the command again",
+        )
+    return Prepared(world=world, model=model, splits=splits, plan=plan)
 
 
 def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:

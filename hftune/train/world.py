@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 
 from hftune.core import Precision
 from hftune.errors import DeviceError
@@ -102,6 +103,11 @@ def first_on_machine() -> Iterator[None]:
 def wait_for_all() -> None:
     """Wait until every rank is here (collective)."""
     PartialState().wait_for_everyone()
+
+
+def all_agree(text: str) -> bool:
+    """Say whether every rank gives the same text (collective)."""
+    return len(set(gather_object([text]))) == 1
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:
