@@ -29,7 +29,7 @@ from hftune.hub.listing import (
     remember_commit,
     snapshot_folder,
 )
-from hftune.hub.ref import DEFAULT_REVISION, is_commit
+from hftune.hub.ref import DEFAULT_REVISION, is_commit, parse_ref
 from hftune.units import format_size
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _WORKERS = 4
 
 
 def pull(
-    ref: RepoRef,
+    ref: RepoRef | str,
     *,
     files: Sequence[str] | None = None,
     to: Path | None = None,
@@ -52,12 +52,14 @@ def pull(
 ) -> RepoRef:
     """Bring a repository here and give the reference with its commit and folder.
 
-    A folder given as such is used where it lies. Otherwise every file of the wanted commit is taken
-    from the cache or the Hub and compared with the digest in the repository's listing. `files` are
-    names or patterns; without them a model gives its safetensors and texts, never pickles. `to`
-    makes a copy outside the cache. Raises HubError and its kin, WeightsError where a model has
+    `ref` may be a text such as "org/name@revision". A folder given as such is used where it lies.
+    Otherwise every file of the wanted commit is taken from the cache or the Hub and compared with
+    the digest in the repository's listing. `files` are names or patterns; without them a model
+    gives its safetensors and texts, never pickles. `to` makes a copy outside the cache. Raises HubError and its kin, WeightsError where a model has
     pickled weights only, RefError when a folder is to be copied.
     """
+    if isinstance(ref, str):
+        ref = parse_ref(ref)
     if ref.folder is not None:
         return _local(ref, to)
     settings = settings or settings_from_environment()

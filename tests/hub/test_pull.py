@@ -47,6 +47,7 @@ def test_pull_gives_folder_and_commit(
     assert got.commit == commit
     assert got.folder is not None
     assert (got.folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert pull(repo_id, settings=settings) == got
 
 
 def test_model_gives_safetensors_and_texts_only(
