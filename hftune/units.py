@@ -68,8 +68,9 @@ def parse_size(text: str) -> int:
     if match is None:
         raise _unit_error(text, "a size such as '500 MiB' or '20 GB'")
     unit = match["unit"]
-    base = 1024 if "i" in unit else 1000
-    return round(_finite(match["number"], text) * base ** _POWERS[unit.rstrip("B").rstrip("i")])
+    base = 1024.0 if "i" in unit else 1000.0
+    power = _POWERS[unit.rstrip("B").rstrip("i")]
+    return round(_finite(match["number"], text) * math.pow(base, power))
 
 
 def format_size(num_bytes: int) -> str:

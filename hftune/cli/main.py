@@ -24,6 +24,7 @@ VERBS = {
     "push": ("hftune.cli.push", "Publish a run's artifact as one commit."),
     "pull": ("hftune.cli.pull", "Bring a repository here."),
     "inspect": ("hftune.cli.inspect", "Show what a recipe, model, data set, run or repo holds."),
+    "report": ("hftune.cli.report", "Draw the pictures of a run, or compare several."),
     "recipe": ("hftune.cli.recipe", "Show, check, compare and copy recipes."),
     "hub": ("hftune.cli.hub", "A small local Hub for demos, tests and offline machines."),
     "demo": ("hftune.cli.demo", "The whole job on real images against a Hub on this machine."),
@@ -55,9 +56,7 @@ class LazyVerbs(TyperGroup):
             return TyperCommand(cmd_name, help=help_text)
         return _load(module_name, cmd_name, help_text)
 
-    def resolve_command(
-        self, ctx: Any, args: list[str]
-    ) -> tuple[str | None, Any, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Name close verbs when there is no such verb."""
         name = args[0] if args else ""
         if name not in VERBS and not name.startswith("-"):
@@ -87,7 +86,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: bool = typer.Option(
+    version: bool = typer.Option(  # noqa: ARG001  # its callback prints and ends
         False,
         "--version",
         help="Print the version and exit.",
@@ -100,6 +99,7 @@ def main(
     from hftune.log import configure  # the log is set up per process, after the flags are known
 
     configure(rank=int(os.environ.get("RANK", "0")), debug=debug)
+
 
 def run() -> None:
     """Run the command line; end the process with the exit code of what happened."""

@@ -1,7 +1,8 @@
-"""The learning curves of a run: loss, validation metrics and learning rate over the epochs."""
+"""The learning curves of a run: loss, validation metrics, learning rate and speed over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +15,10 @@ from hftune.train.run_facts import RESULTS_FILE, ResultsRecord, read_results_rec
 CURVES = "report/learning_curves.png"
 _MOST_METRICS = 4
 _FEW_POINTS = 24
+# Runs shorter than this are drawn over steps: their epochs are fractions.
+_FEW_EPOCHS = 2
+# Over data, where there is no room beside it, a legend stays readable.
+_LEGEND: dict[str, Any] = {"frameon": True, "edgecolor": "none", "framealpha": 0.85}
 
 
 def plot_learning_curves(run: Path) -> Path:
@@ -32,25 +37,28 @@ def plot_learning_curves(run: Path) -> Path:
         speed = drawing.add_subplot(grid[1, 1], sharex=loss)
         _draw_loss(loss, history)
         _draw_metrics(metrics, history, results)
-        _draw_line(rate, history.train, "lr", title="Learning rate")
-        _draw_line(speed, history.train, "images_per_second", title="Images per second")
-        _finish(drawing, (loss, metrics, rate, speed), history, results)
+        _draw_line(rate, history, "lr", title="Learning rate")
+        _draw_line(speed, history, "images_per_second", title="Images per second")
+        panels = (loss, metrics, rate, speed)
+        _scale_time(panels, history)
+        if results is not None:
+            _mark(drawing, panels, history, results)
         return save(drawing, run / CURVES)
 
 
 def _draw_loss(axes: Axes, history: History) -> None:
-    epochs, losses = _series(history.train, "loss")
+    times, losses = _series(history.train, "loss", history)
     if len(losses) > _FEW_POINTS:
-        axes.plot(epochs, losses, color=BLUE, alpha=0.25, linewidth=1)
-        axes.plot(epochs, _smooth(losses), color=BLUE, linewidth=1.8, label="train, smoothed")
+        axes.plot(times, losses, color=BLUE, alpha=0.25, linewidth=1)
+        axes.plot(times, _smooth(losses), color=BLUE, linewidth=1.8, label="train, smoothed")
     elif losses:
-        axes.plot(epochs, losses, color=BLUE, linewidth=1.8, label="train")
-    epochs, losses = _series(history.evaluations.get("val", ()), "loss")
+        axes.plot(times, losses, color=BLUE, linewidth=1.8, label="train")
+    times, losses = _series(history.evaluations.get("val", ()), "loss", history)
     if losses:
-        axes.plot(epochs, losses, color=ORANGE, marker="o", markersize=4, label="validation")
+        axes.plot(times, losses, color=ORANGE, marker="o", markersize=4, label="validation")
     axes.set_title("Loss")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right")
+    axes.legend(loc="best", **_LEGEND)
 
 
 def _draw_metrics(axes: Axes, history: History, results: ResultsRecord | None) -> None:
@@ -58,16 +66,16 @@ def _draw_metrics(axes: Axes, history: History, results: ResultsRecord | None) -
     points = history.evaluations.get("val", ())
     first = results.best_metric if results is not None else None
     names = metric_names(points, first=first)
-    shown = [value for name in names for value in _series(points, name)[1]]
+    shown = [value for name in names for value in _series(points, name, history)[1]]
     for name, color, marker in zip(names, CYCLE, MARKERS, strict=False):
-        epochs, values = _series(points, name)
-        axes.plot(epochs, values, color=color, marker=marker, markersize=4, label=words(name))
+        times, values = _series(points, name, history)
+        axes.plot(times, values, color=color, marker=marker, markersize=4, label=words(name))
     if not names:
         axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", color=GREY)
         return
     if all(0 <= value <= 1 for value in shown):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    axes.legend(loc="lower right")
+    axes.legend(loc="best", **_LEGEND)
     if results is not None and (test := results.of("test")) is not None:
         value = test.values.get(results.best_metric)
         if value is not None:
@@ -77,28 +85,31 @@ def _draw_metrics(axes: Axes, history: History, results: ResultsRecord | None) -
             )
 
 
-def _draw_line(axes: Axes, points: Sequence[Point], name: str, *, title: str) -> None:
-    epochs, values = _series(points, name)
-    axes.plot(epochs, values, color=GREY, linewidth=1.5)
+def _draw_line(axes: Axes, history: History, name: str, *, title: str) -> None:
+    times, values = _series(history.train, name, history)
+    axes.plot(times, values, color=GREY, linewidth=1.5)
     axes.set_title(title)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("Epoch")
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _finish(
-    drawing: Figure, panels: tuple[Axes, ...], history: History, results: ResultsRecord | None
-) -> None:
-    """Mark the best weights and the changes of phase in all panels."""
-    every = (*history.train, *(p for points in history.evaluations.values() for p in points))
-    panels[0].set_xlim(0, 1.02 * (max(point.epoch for point in every) or 1))
+def _scale_time(panels: tuple[Axes, ...], history: History) -> None:
+    """Show the time below the panels, in the unit of `_series`."""
+    panels[0].set_xlim(0, 1.02 * _time(history.last, history))
     panels[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     for axes in panels[:2]:
         axes.tick_params(labelbottom=False)
-    if results is None or not results.steps:
-        return
-    per_step = results.epochs / results.steps
+    for axes in panels[2:]:
+        axes.set_xlabel("Step" if _is_short(history) else "Epoch")
+
+
+def _mark(
+    drawing: Figure, panels: tuple[Axes, ...], history: History, results: ResultsRecord
+) -> None:
+    """Mark the best weights and the changes of phase in all panels."""
+    last = history.last
+    per_step = _time(last, history) / last.step
     for axes in panels:
         for phase in results.phases[1:]:
             axes.axvline(phase.start * per_step, color=GREY, linewidth=1, linestyle=":")
@@ -123,9 +134,21 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _series(points: Sequence[Point], name: str) -> tuple[list[float], list[float]]:
+def _series(
+    points: Sequence[Point], name: str, history: History
+) -> tuple[list[float], list[float]]:
+    """Give times and values of the points that have a value of this name."""
     found = [point for point in points if name in point.values]
-    return [point.epoch for point in found], [point.values[name] for point in found]
+    return [_time(point, history) for point in found], [point.values[name] for point in found]
+
+
+def _time(point: Point, history: History) -> float:
+    """Give a point's place on the time axis, in epochs, or in steps of a short run."""
+    return float(point.step) if _is_short(history) else point.epoch
+
+
+def _is_short(history: History) -> bool:
+    return history.last.epoch < _FEW_EPOCHS
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

@@ -26,6 +26,12 @@ class History:
     train: tuple[Point, ...]
     evaluations: dict[str, tuple[Point, ...]]
 
+    @property
+    def last(self) -> Point:
+        """The latest report of all."""
+        every = [*self.train, *(point for found in self.evaluations.values() for point in found)]
+        return max(every, key=lambda point: point.step)
+
 
 def read_history(run: Path) -> History:
     """Read a run's metrics. Raises RunFolderError when they are missing or hold no report.

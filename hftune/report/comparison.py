@@ -1,0 +1,118 @@
+"""Several finished runs side by side: one table and one picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from hftune.errors import RequestError
+from hftune.report.curves import words
+from hftune.report.history import History, read_history
+from hftune.report.style import CYCLE, MARKERS, figure, note, save
+from hftune.train.run_facts import ResultsRecord, read_results_record
+from hftune.units import format_duration
+
+PICTURE = "comparison.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One run of a comparison: its name, what it reported and what came out."""
+
+    name: str
+    history: History
+    results: ResultsRecord
+
+
+def read_arms(runs: Sequence[Path]) -> tuple[Arm, ...]:
+    """Read finished runs. Raises RunFolderError, and RequestError for the same run twice."""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise RequestError("a run is named twice", found=", ".join(map(str, runs)))
+    return tuple(
+        Arm(
+            name=run.resolve().name,
+            history=read_history(run),
+            results=read_results_record(run),
+        )
+        for run in runs
+    )
+
+
+def comparison_table(arms: Sequence[Arm]) -> str:
+    """Give a Markdown table: a row per run, a column per metric of the last split judged.
+
+    That split is the test split where every run has one, else validation.
+    """
+    split = _common_split(arms)
+    names = list(dict.fromkeys(name for arm in arms for name in _values(arm, split)))
+    head = ["run", *map(words, names), "images", "steps", "time", "images/s"]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for arm in arms:
+        values = _values(arm, split)
+        result = arm.results.of(split)
+        cells = [f"{values[name]:.4f}" if name in values else "" for name in names]
+        lines.append(
+            _row(
+                [
+                    arm.name,
+                    *cells,
+                    str(result.num_examples) if result is not None else "",
+                    str(arm.results.steps),
+                    format_duration(arm.results.seconds),
+                    f"{arm.results.images_per_second:.1f}",
+                ]
+            )
+        )
+    return f"Split: {split}\n\n" + "\n".join(lines)
+
+
+def plot_comparison(arms: Sequence[Arm], path: Path, *, metric: str | None = None) -> Path:
+    """Draw validation loss and one metric of every run over its epochs, into a PNG file.
+
+    `metric` is by default the one that picked the first run's weights. Raises DiskError.
+    """
+    name = metric or arms[0].results.best_metric
+    split = _common_split(arms)
+    with figure(9.5, 4.0) as drawing:
+        left, right = drawing.subplots(1, 2)
+        for axes, value in ((left, "loss"), (right, name)):
+            _draw(axes, arms, value)
+            axes.set_xlabel("Epoch")
+        left.set_title("Validation loss")
+        right.set_title(f"Validation {words(name)}")
+        if name != "loss":
+            right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+        best = [(arm.name, _values(arm, split).get(name)) for arm in arms]
+        shown = [f"{run} {value:.1%}" for run, value in best if value is not None]
+        if len(shown) <= 2:
+            note(right, f"{split}: " + ", ".join(shown))
+        left.legend(loc="best")
+        return save(drawing, path)
+
+
+def _draw(axes: Axes, arms: Sequence[Arm], name: str) -> None:
+    for position, arm in enumerate(arms):
+        points = [point for point in arm.history.evaluations.get("val", ()) if name in point.values]
+        axes.plot(
+            [point.epoch for point in points],
+            [point.values[name] for point in points],
+            color=CYCLE[position % len(CYCLE)],
+            marker=MARKERS[position % len(MARKERS)],
+            markersize=4,
+            label=arm.name,
+        )
+
+
+def _common_split(arms: Sequence[Arm]) -> str:
+    return "test" if all(arm.results.of("test") is not None for arm in arms) else "val"
+
+
+def _values(arm: Arm, split: str) -> dict[str, float]:
+    result = arm.results.of(split)
+    return dict(result.values) if result is not None else {}
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
