@@ -55,8 +55,9 @@ def pull(
     `ref` may be a text such as "org/name@revision". A folder given as such is used where it lies.
     Otherwise every file of the wanted commit is taken from the cache or the Hub and compared with
     the digest in the repository's listing. `files` are names or patterns; without them a model
-    gives its safetensors and texts, never pickles. `to` makes a copy outside the cache. Raises HubError and its kin, WeightsError where a model has
-    pickled weights only, RefError when a folder is to be copied.
+    gives its safetensors and texts, never pickles. `to` makes a copy outside the cache. Raises
+    HubError and its kin, WeightsError where a model has pickled weights only, RefError when a
+    folder is to be copied.
     """
     if isinstance(ref, str):
         ref = parse_ref(ref)
