@@ -18,6 +18,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM python
 
+# User 1000 owns the three folders. Without a project mounted over /project, runs go to /runs.
+RUN { getent passwd 1000 || useradd --uid 1000 --home-dir /cache/home --no-create-home hftune; } \
+ && install --directory --owner 1000 --group 1000 /cache /runs /project \
+ && ln -s /runs /project/runs
+
 # From the largest layer to the smallest: a change further down leaves what is above in the cache.
 # torch and torchvision are built for each other, so they come together from one index; a pair that
 # does not fit fails on import, which is done here rather than on the first run.
@@ -27,7 +32,8 @@ ARG TORCH_INDEX=
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
       "torch==$TORCH_VERSION" "torchvision==$TORCHVISION_VERSION" \
- && python -c 'import torchvision'
+ && python -c 'import torchvision' \
+ && rm -rf /tmp/*
 
 # What pyproject.toml asks for, by way of an empty package of the same name.
 ARG EXTRAS=
@@ -43,14 +49,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 COPY --from=wheel /wheel /tmp/wheel
 RUN pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
- && pip check
+ && pip check \
+ && rm -rf /tmp/wheel
 
-# User 1000 owns the three folders. Home is in the cache volume, so that the Hub client, matplotlib and
-# Triton keep what they keep there, also under `--user` with a number this image has never heard of
-# (USER answers for the missing name). Without a project mounted over /project, runs go to /runs.
-RUN (getent passwd 1000 || useradd --uid 1000 --home-dir /cache/home --no-create-home hftune) \
- && install --directory --owner 1000 --group 1000 /cache /runs /project \
- && ln -s /runs /project/runs
+# Home is in the cache volume, so that the Hub client, matplotlib and Triton keep what they keep
+# there, also under `--user` with a number that has no name here (USER stands in for the name).
 ENV HOME=/cache/home \
     HF_HOME=/cache/huggingface \
     USER=hftune \

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hftune.errors import AbilityError, HftuneError
 
@@ -52,7 +52,8 @@ def produce(
 
     With 0 workers everything happens here, when it is asked for. Tensors in a list come in pinned
     memory where this process already uses a CUDA device. Closing the generator ends the workers.
-    Raises what `make` raises where that is an HftuneError, and AbilityError for a lost worker.
+    Raises what `make` raises where that is an HftuneError, and AbilityError for a lost worker or
+    where shared memory has no room left.
     """
     with _starting_workers():
         loader: DataLoader[Made | HftuneError] = DataLoader(
@@ -85,9 +86,31 @@ class _Made(Dataset[Made | HftuneError], Generic[Ask, Made]):
 
     def __getitem__(self, ask: Ask) -> Made | HftuneError:
         try:
-            return self.make(ask)
+            made = self.make(ask)
+            if get_worker_info() is not None:
+                _share(made)
         except HftuneError as error:
             return error
+        return made
+
+
+def _share(made: object) -> None:
+    """Move the tensors of a list into shared memory, by which they reach the trainer.
+
+    torch would do it while it sends them, in a thread that can only print what goes wrong; the
+    trainer would then wait for ever. Raises AbilityError.
+    """
+    try:
+        for item in made if isinstance(made, list) else ():
+            if isinstance(item, torch.Tensor):
+                item.share_memory_()  # type: ignore[no-untyped-call]  # torch's own
+    except RuntimeError as error:
+        raise AbilityError(
+            "there is no room left in shared memory, by which loaded images reach the trainer",
+            found=str(error).splitlines()[0],
+            remedy="give the container more (--shm-size=8g, or --ipc=host), or lower data.workers"
+            " or train.micro_batch_size; data.workers=0 needs none",
+        ) from error
 
 
 def _as_it_is(thing: Made) -> Made:

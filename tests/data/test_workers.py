@@ -92,6 +92,24 @@ def test_a_lost_worker_is_one_error_with_a_remedy() -> None:
     assert "data.workers" in str(caught.value.remedy)
 
 
+def test_full_shared_memory_is_one_error_instead_of_a_wait_without_end() -> None:
+    # A limit on the size of files holds for shared memory as well.
+    script = textwrap.dedent("""
+        import resource, torch
+        from hftune.data.workers import produce
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        sizes = [1_000, 4_000_000]
+        for tensors in produce(lambda size: [torch.zeros(size)], sizes, workers=1):
+            print(len(tensors[0]), flush=True)
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "1000\n"
+    assert "AbilityError: there is no room left in shared memory" in done.stderr
+    assert "--shm-size" in done.stderr
+
+
 def test_an_unclosed_producer_does_not_keep_the_program_from_ending(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
