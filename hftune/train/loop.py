@@ -84,7 +84,9 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
         around.track.step(progress, stats, report=due(progress.step, plan.log_every, plan))
         judged = True
         if due(progress.step, plan.eval_every, plan):
+            before = time.monotonic()
             judged = judge_now(session, progress, around)
+            clock += time.monotonic() - before  # no training time
         wish = around.control.agree(progress.step)  # the same answer on every rank
         stop = wish.stop or not judged
         ends = progress.ended_early or progress.step == phase.stop
