@@ -187,4 +187,9 @@ def _choose_device(name: str | None) -> torch.device:
 
 
 def _decode(path: Path) -> Image:
-    return decode(path, name=str(path))
+    """Read one image upright. Raises DataError, with what to do about it here."""
+    try:
+        return decode(path, name=str(path))
+    except DataError as error:
+        error.remedy = "replace it, or leave it out"
+        raise

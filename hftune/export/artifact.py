@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import nn
 
 from hftune.core import Artifact
-from hftune.errors import RunFolderError
+from hftune.errors import PublishError, RunFolderError
 from hftune.export.checks import CARD, CONFIG, WEIGHTS, check_folder
 from hftune.export.config import labels_digest, timm_config
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
@@ -71,7 +72,7 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
             picture=_copy_picture(run, folder),
         )
         write_text(folder / CARD, write_card(card, _existing_card(final)))
-        check_folder(folder)
+        _check_built(folder, final)
     artifact = _describe(final)
     logger.info("artifact %s: digest %s", final, artifact.digest[:12])
     return artifact
@@ -81,6 +82,16 @@ def open_artifact(folder: Path) -> Artifact:
     """Give the artifact in a folder that `build_artifact` made. Raises PublishError."""
     check_folder(folder)
     return _describe(folder)
+
+
+def _check_built(folder: Path, final: Path) -> None:
+    """Check what was built in `folder`. Raises PublishError, in the words of who would build it."""
+    try:
+        check_folder(folder)
+    except PublishError as error:
+        error.where = str(final)
+        error.remedy = "this lies in the run itself: correct its data or recipe and train again"
+        raise
 
 
 def _describe(folder: Path) -> Artifact:
@@ -107,8 +118,12 @@ def _read_recipe(run: Path) -> Recipe:
 
 def _write_model(folder: Path, facts: RunFacts, trained: Classifier, *, run_name: str) -> None:
     """Write config.json, and the best weights with digests of the config and the names in them."""
-    num_features: int = getattr(trained.module, "num_features", 0)
-    config = timm_config(facts.model, num_features=num_features, run=run_name)
+    config = timm_config(
+        facts.model,
+        num_features=getattr(trained.module, "num_features", 0),
+        global_pool=_pool_name(trained.module),
+        run=run_name,
+    )
     write_json(folder / CONFIG, config)
     metadata = {
         "config_digest": digest_json(config),
@@ -116,6 +131,17 @@ def _write_model(folder: Path, facts: RunFacts, trained: Classifier, *, run_name
         "producer": "hftune",
     }
     save_weights(read_weights(facts.weights), folder / WEIGHTS, metadata=metadata)
+
+
+def _pool_name(module: nn.Module) -> str:
+    """Name how the module pools, from wherever its family keeps it; empty if it has no name."""
+    head = getattr(module, "head", None)
+    for owner in (head, module):
+        pool = getattr(owner, "global_pool", None)
+        name = getattr(pool, "pool_type", pool)
+        if isinstance(name, str):
+            return name
+    return ""
 
 
 def _write_samples(folder: Path, facts: RunFacts, trained: Classifier) -> Examples:

@@ -27,8 +27,12 @@ _KEPT_FACTS = (
 )
 
 
-def timm_config(model: ModelRecord, *, num_features: int, run: str) -> dict[str, Any]:
+def timm_config(
+    model: ModelRecord, *, num_features: int, global_pool: str, run: str
+) -> dict[str, Any]:
     """Give the `config.json` of `model`; the transform in it is exactly the evaluated one.
+
+    `num_features` and `global_pool` (empty where the model has none by name) inform the reader.
 
     Raises PublishError when a constructor option cannot be written as JSON.
     """
@@ -39,8 +43,8 @@ def timm_config(model: ModelRecord, *, num_features: int, run: str) -> dict[str,
         "num_classes": num_classes,
         "num_features": num_features,
     }
-    if isinstance(pool := model_args.get("global_pool"), str) and pool:
-        config["global_pool"] = pool
+    if global_pool:
+        config["global_pool"] = global_pool
     config["label_names"] = list(model.label_names)
     config["problem_type"] = PROBLEM_TYPES[model.problem]
     if model_args:

@@ -37,7 +37,7 @@ def card_facts(
         versions=versions(facts.environment),
         samples=tuple(samples),
         confusion_picture=picture,
-        limits=tuple(_limits(facts.results)),
+        limits=tuple(_limits(facts)),
     )
 
 
@@ -46,7 +46,7 @@ def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
     optim, results = recipe.optim, facts.results
     rows = {
         "Layers trained": _layers(results),
-        "Length": f"{results.steps} steps, {results.epochs:g} epochs",
+        "Length": f"{results.steps} steps, {round(results.epochs, 2):g} epochs",
         "Batch size": str(recipe.train.batch_size),
         "Optimizer": f"{_component(optim.method)}, peak rate {optim.lr:g}, "
         f"weight decay {optim.weight_decay:g}",
@@ -93,7 +93,7 @@ def _layers(results: ResultsRecord) -> str:
         f"steps {phase.start} to {phase.stop}: {phase.label} ({phase.num_trainable:,} parameters)"
         for phase in results.phases
     ]
-    return "; ".join(phases) + f"; of {results.num_parameters:,} parameters"
+    return "; ".join(phases) + f", of {results.num_parameters:,} in all"
 
 
 def _component(component: Component) -> str:
@@ -122,7 +122,8 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return f"{processes} x {name}" if processes > 1 else str(name)
 
 
-def _limits(results: ResultsRecord) -> Iterator[str]:
+def _limits(facts: RunFacts) -> Iterator[str]:
+    results, terms = facts.results, facts.data.facts.license
     if results.ended_early:
         yield "Training ended before its planned length, because validation no longer improved."
     if results.of("test") is None:
@@ -130,3 +131,5 @@ def _limits(results: ResultsRecord) -> Iterator[str]:
             "There was no test split: the results are those of the validation split, which also "
             "picked the weights, and so are too good."
         )
+    if terms is not None and "-nc" in terms:
+        yield f"The images it learned from may not be used commercially ({terms})."

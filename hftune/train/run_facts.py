@@ -201,7 +201,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunFolderError(
-            "a file of this run is not JSON", found=str(error), where=str(path)
+            "a file of this run is not JSON",
+            found=str(error),
+            where=str(path),
+            remedy="restore the file, or train again into another folder with --output",
         ) from error
     if not isinstance(value, dict):
         raise RunFolderError(
