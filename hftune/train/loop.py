@@ -15,6 +15,7 @@ from hftune.train.checkpoint import (
 )
 from hftune.train.control import Control
 from hftune.train.evaluate import Judge, judge_module, make_judge
+from hftune.train.plan import due, next_phase
 from hftune.train.session import Session, open_session
 from hftune.train.step import train_step
 from hftune.train.tracking import Tracking
@@ -99,16 +100,6 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
     return False
 
 
-def next_phase(plan: RunPlan, progress: Progress) -> int | None:
-    """Give the number of the phase that holds the next step, or that owes its last evaluation."""
-    if progress.ended_early and not progress.owes_evaluation:
-        return None
-    for number, phase in enumerate(plan.phases):
-        if progress.step < phase.stop or (progress.step == phase.stop and progress.owes_evaluation):
-            return number
-    return None
-
-
 def judge_now(session: Session, progress: Progress, around: Surroundings) -> bool:
     """Evaluate, note the result and keep the weights if they are the best (collective).
 
@@ -154,8 +145,3 @@ def restore(run: Path, model: Model) -> tuple[Progress, Memory]:
     model.module.load_state_dict(checkpoint.weights)
     logger.info("continuing after step %d", checkpoint.progress.step)
     return checkpoint.progress, checkpoint.memory
-
-
-def due(step: int, every: int, plan: RunPlan) -> bool:
-    """Say whether something with an interval of `every` steps happens after `step` steps."""
-    return step % every == 0 or step == plan.total_steps

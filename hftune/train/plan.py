@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from hftune.core import Model, Phase, RunPlan, Splits
+from hftune.core import Model, Phase, Progress, RunPlan, Splits
 from hftune.errors import PlanError
 from hftune.files import digest_json
 from hftune.losses import check_loss, make_loss
@@ -65,6 +65,21 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
         seed=recipe.train.seed,
         digest=digest_json(numbers),
     )
+
+
+def next_phase(plan: RunPlan, progress: Progress) -> int | None:
+    """Give the number of the phase that holds the next step, or that owes its last evaluation."""
+    if progress.ended_early and not progress.owes_evaluation:
+        return None
+    for number, phase in enumerate(plan.phases):
+        if progress.step < phase.stop or (progress.step == phase.stop and progress.owes_evaluation):
+            return number
+    return None
+
+
+def due(step: int, every: int, plan: RunPlan) -> bool:
+    """Say whether something with an interval of `every` steps happens after `step` steps."""
+    return step % every == 0 or step == plan.total_steps
 
 
 def plan_schedule(plan: RunPlan) -> Schedule:
