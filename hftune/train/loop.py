@@ -43,7 +43,8 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     Called by every rank. Changes `model` and writes into `run`. The returned progress has fewer
     steps than the plan when a stop signal or early stopping ended it.
     """
-    accelerator = make_accelerator(plan.precision)
+    trackers = plan.recipe.track.trackers
+    accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
     judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
     progress, memory = restore(run, model)
     with (

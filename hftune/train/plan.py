@@ -15,6 +15,7 @@ from hftune.problems import PROBLEMS
 from hftune.recipe.forms import is_duration
 from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe
 from hftune.recipe.show import digest as recipe_digest
+from hftune.train.trackers import check_trackers
 from hftune.train.world import World, choose_precision
 from hftune.units import parse_duration, parse_span
 
@@ -25,6 +26,7 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
     Raises PlanError where the recipe cannot be carried out with this data, model and number of
     processes, and DeviceError where the device cannot do the precision.
     """
+    check_trackers(recipe.track.trackers)
     micro_batch_size = settle_micro_batch(recipe.train, world.size)
     steps_per_epoch = _steps_per_epoch(len(splits.train), recipe.train.batch_size)
     total_steps = parse_span(recipe.train.length).steps(steps_per_epoch=steps_per_epoch)

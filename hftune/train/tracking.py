@@ -47,7 +47,7 @@ class Tracking:
             cut_back(self.path, step=self.first_step)
             self.bar = _open_bar(self.plan.total_steps, self.first_step)
         if self.plan.recipe.track.trackers:
-            _open_trackers(self.accelerator, self.plan, self.path.parent)
+            self.accelerator.init_trackers(self.plan.recipe.run)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,18 +170,6 @@ def _open_bar(total: int, done: int) -> "tqdm[None] | None":
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return None
     return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, leave=False)
-
-
-def _open_trackers(accelerator: Accelerator, plan: RunPlan, run: Path) -> None:
-    trackers = list(plan.recipe.track.trackers)
-    accelerator.log_with = _known_trackers(trackers, run)
-    accelerator.init_trackers(plan.recipe.run)
-
-
-def _known_trackers(names: list[str], run: Path) -> list[str]:
-    from accelerate.tracking import filter_trackers  # only where trackers are asked for
-
-    return list(filter_trackers(names, str(run)))
 
 
 def _flat(entry: dict[str, object]) -> dict[str, object]:

@@ -135,8 +135,12 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     return names[wanted]
 
 
-def make_accelerator(precision: Precision) -> Accelerator:
+def make_accelerator(
+    precision: Precision, *, trackers: Sequence[str] = (), folder: Path | None = None
+) -> Accelerator:
     """Give an Accelerator in `precision`; the recipe wins over the launcher, which is said once.
+
+    `trackers` are names that Accelerate knows; those that write files do so below `folder`.
 
     Side effect: resets Accelerate's shared state, so that one program may train several recipes.
     """
@@ -157,6 +161,8 @@ def make_accelerator(precision: Precision) -> Accelerator:
         mixed_precision=name,
         gradient_accumulation_steps=1,
         cpu=is_cpu_only(),
+        log_with=list(trackers) or None,
+        project_dir=folder,
         kwargs_handlers=[ddp],
     )
 
