@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from hftune.errors import RequestError
 from hftune.report.curves import words
 from hftune.report.history import History, read_history
-from hftune.report.style import CYCLE, MARKERS, figure, note, save
+from hftune.report.style import CYCLE, MARKERS, figure, save
 from hftune.train.run_facts import ResultsRecord, read_results_record
 from hftune.units import format_duration
 
@@ -78,21 +78,18 @@ def plot_comparison(arms: Sequence[Arm], path: Path, *, metric: str | None = Non
     with figure(9.5, 4.0) as drawing:
         left, right = drawing.subplots(1, 2)
         for axes, value in ((left, "loss"), (right, name)):
-            _draw(axes, arms, value)
+            _draw(axes, arms, value, split=split)
             axes.set_xlabel("Epoch")
+            axes.legend(loc="best")
         left.set_title("Validation loss")
         right.set_title(f"Validation {words(name)}")
         if name != "loss":
             right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-        best = [(arm.name, _values(arm, split).get(name)) for arm in arms]
-        shown = [f"{run} {value:.1%}" for run, value in best if value is not None]
-        if len(shown) <= 2:
-            note(right, f"{split}: " + ", ".join(shown))
-        left.legend(loc="best")
         return save(drawing, path)
 
 
-def _draw(axes: Axes, arms: Sequence[Arm], name: str) -> None:
+def _draw(axes: Axes, arms: Sequence[Arm], name: str, *, split: str) -> None:
+    """Draw one value over the epochs; the legend gives its final value on `split`."""
     for position, arm in enumerate(arms):
         points = [point for point in arm.history.evaluations.get("val", ()) if name in point.values]
         axes.plot(
@@ -101,8 +98,13 @@ def _draw(axes: Axes, arms: Sequence[Arm], name: str) -> None:
             color=CYCLE[position % len(CYCLE)],
             marker=MARKERS[position % len(MARKERS)],
             markersize=4,
-            label=arm.name,
+            label=_label(arm, name, split),
         )
+
+
+def _label(arm: Arm, name: str, split: str) -> str:
+    value = _values(arm, split).get(name)
+    return arm.name if value is None else f"{arm.name}, {split} {value:.1%}"
 
 
 def _common_split(arms: Sequence[Arm]) -> str:
