@@ -1,8 +1,8 @@
 """The mathematics of a step: the same gradients however the batch is cut."""
 
 import torch
-from hftune.optim.schedules import make_schedule
 
+from hftune.optim.schedules import make_schedule
 from hftune.recipe.schema import TrainRecipe
 from hftune.train.plan import make_plan
 from hftune.train.session import Memory, open_session
