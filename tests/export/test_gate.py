@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from hftune.core import Artifact
 from hftune.errors import PublishError
 from hftune.export.artifact import build_artifact
-from hftune.export.gate import verify_folder, verify_pushed
+from hftune.export.gate import ask, verify_folder, verify_pushed
 from hftune.export.probe import PROBE, read_probe
 from hftune.hub.client import HubSettings
 from hftune.hub.push import PushTarget, push
@@ -82,7 +82,7 @@ def test_t1_a_class_count_among_the_options_stops_transformers(broken):
     config["model_args"] = {"num_classes": 3}
     broken.config.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(PublishError, match="transformers cannot load this model"):
-        verify_folder(broken)
+        ask("transformers", str(broken.folder), broken.folder / PROBE)
 
 
 def test_a_pushed_commit_is_compared_from_an_empty_cache(artifact, local_hub, tmp_path):
