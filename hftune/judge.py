@@ -9,10 +9,11 @@ from hftune.data.sources import open_splits
 from hftune.errors import DataError, RequestError
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
-from hftune.model.published import Classifier, load_classifier, load_trained
+from hftune.model.published import Classifier, load_classifier
+from hftune.predict import load_run
 from hftune.recipe import load_recipe
 from hftune.train.evaluate import evaluate
-from hftune.train.run_facts import MODEL_FILE, read_run
+from hftune.train.run_facts import MODEL_FILE
 
 PUBLISHED_RECIPE = "hftune/recipe.yaml"
 
@@ -41,12 +42,7 @@ def open_thing(thing: str) -> tuple[Classifier, Path]:
     """Load a run, an artifact or a repository; also give where its recipe lies, if it has one."""
     folder = Path(thing)
     if (folder / MODEL_FILE).is_file():
-        run = read_run(folder)
-        record = run.model
-        trained = load_trained(
-            record.base, run.weights, input_spec=record.input_spec, labels=run.labels
-        )
-        return trained, folder / "recipe.yaml"
+        return load_run(folder), folder / "recipe.yaml"
     source = pull(parse_ref(thing))
     if source.folder is None:
         raise AssertionError("a pulled repository has a folder")

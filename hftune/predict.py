@@ -157,11 +157,11 @@ def _load(source: str | Path | RepoRef) -> Classifier:
             remedy="name a run folder, an artifact folder, or a repository as text",
         )
     if (folder / MODEL_FILE).is_file():
-        return _load_run(folder)
+        return load_run(folder)
     return load_classifier(pull(parse_ref(str(source))))
 
 
-def _load_run(run: Path) -> Classifier:
+def load_run(run: Path) -> Classifier:
     """Load the best weights so far; the run need not be finished."""
     record = read_model_record(run)
     labels = LabelSpace(names=record.label_names, multi=record.problem == "multi_label")
