@@ -19,6 +19,7 @@ from hftune.units import format_duration
 
 REPO = "local/elpv-lite0-demo"
 NUM_PICTURES = 3
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
 
 
 def command(
@@ -60,7 +61,7 @@ def serving(root: Path) -> Iterator[dict[str, str]]:
             raise AbilityError("the local Hub did not start", found=f"exit code {server.wait()}")
         environment: dict[str, str] = json.loads(line)["environment"]
         print(f"the Hub listens on {environment['HF_ENDPOINT']}", flush=True)
-        yield dict(os.environ) | environment | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        yield dict(os.environ) | environment | QUIET
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=30)
