@@ -3,7 +3,7 @@
 
 ARG BASE_IMAGE=python:3.12-slim
 
-FROM ${BASE_IMAGE} AS python
+FROM ${BASE_IMAGE} AS prepared
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/*
@@ -11,12 +11,12 @@ RUN python3 -m venv /opt/hftune
 ENV PATH=/opt/hftune/bin:$PATH
 
 # The package alone, so that the image below holds no source tree.
-FROM python AS wheel
+FROM prepared AS wheel
 COPY . /source
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir /wheel /source
 
-FROM python
+FROM prepared
 
 # User 1000 owns the three folders. Without a project mounted over /project, runs go to /runs.
 RUN { getent passwd 1000 || useradd --uid 1000 --home-dir /cache/home --no-create-home hftune; } \
