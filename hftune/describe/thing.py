@@ -7,6 +7,7 @@ from hftune.describe.recipe import describe_recipe
 from hftune.describe.run import describe_checkpoint, describe_run
 from hftune.errors import RequestError
 from hftune.recipe.shipped import find_shipped
+from hftune.train.run_facts import MODEL_FILE
 
 _FORMS = (
     "a recipe, a run or checkpoint folder, a model folder, a folder of class folders with images, "
@@ -34,7 +35,7 @@ def describe(thing: str) -> Description:
 
 
 def _describe_folder(folder: Path) -> Description:
-    if (folder / "model.json").is_file():
+    if (folder / MODEL_FILE).is_file():
         return describe_run(folder)
     if (folder / "state.json").is_file() and (folder / "model.safetensors").is_file():
         return describe_checkpoint(folder)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hftune.errors import RunFolderError
-
-METRICS_FILE = "metrics.jsonl"
+from hftune.train.run_facts import METRICS_FILE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hftune.core import Progress
 from hftune.errors import RunFolderError
-from hftune.files import committed_folder, digest_file, remove_leftovers
+from hftune.files import committed_folder, digest_file
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +135,6 @@ def read_progress(values: Mapping[str, object]) -> Progress:
     if unknown := set(values) - known:
         raise ValueError(f"unknown progress fields {sorted(unknown)}")
     return Progress(**values)  # type: ignore[arg-type]  # written by to_json
-
-
-def clean_checkpoints(folder: Path) -> None:
-    """Remove what interrupted writes left. Called by rank 0 before training."""
-    if folder.is_dir():
-        remove_leftovers(folder)
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from hftune.files import write_json
 from hftune.train.best import read_best_step
 from hftune.train.evaluate import judge_module, make_judge
 from hftune.train.plan import best_of
-from hftune.train.run_facts import BEST_WEIGHTS, PhaseRecord, ResultsRecord
+from hftune.train.run_facts import BEST_WEIGHTS, RESULTS_FILE, PhaseRecord, ResultsRecord
 from hftune.train.world import make_accelerator
 
 
@@ -65,5 +65,5 @@ def _phases(plan: RunPlan, model: Model, progress: Progress) -> tuple[PhaseRecor
 
 def _write(accelerator: Accelerator, run: Path, record: ResultsRecord) -> None:
     if accelerator.is_main_process:
-        write_json(run / "results.json", record.to_json())
+        write_json(run / RESULTS_FILE, record.to_json())
     accelerator.wait_for_everyone()  # collective

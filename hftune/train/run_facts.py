@@ -22,6 +22,7 @@ T = TypeVar("T")
 MODEL_FILE = "model.json"
 DATA_FILE = "data.json"
 RESULTS_FILE = "results.json"
+METRICS_FILE = "metrics.jsonl"
 BEST_WEIGHTS = "best/model.safetensors"
 BEST_STATE = "best/state.json"
 

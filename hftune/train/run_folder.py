@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 
 from hftune.core import Model, RunPlan, Split, Splits, WeightsReport
+from hftune.data.labels import count_classes
 from hftune.errors import RunFolderError
 from hftune.files import remove_leftovers, write_json, write_text
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import changed_settings, to_yaml
 from hftune.train.plan import plan_to_json
-from hftune.train.run_facts import DataRecord, ModelRecord, SplitRecord
+from hftune.train.run_facts import DATA_FILE, MODEL_FILE, DataRecord, ModelRecord, SplitRecord
 from hftune.train.world import World
 
 _PACKAGES = (
@@ -66,7 +67,7 @@ def check_same_data(run: Path, splits: Splits) -> None:
 
     Raises RunFolderError.
     """
-    path = run / "data.json"
+    path = run / DATA_FILE
     if not path.is_file():
         return
     before = json.loads(path.read_text(encoding="utf-8"))["splits"]
@@ -95,8 +96,8 @@ def write_run_facts(
     write_text(run / "recipe.yaml", to_yaml(plan.recipe))
     write_json(run / "plan.json", plan_to_json(plan, model))
     write_json(run / "environment.json", describe_environment(world))
-    write_json(run / "model.json", model_record(plan.recipe, model, splits).to_json())
-    write_json(run / "data.json", data_record(splits).to_json())
+    write_json(run / MODEL_FILE, model_record(plan.recipe, model, splits).to_json())
+    write_json(run / DATA_FILE, data_record(splits).to_json())
 
 
 def model_record(recipe: Recipe, model: Model, splits: Splits) -> ModelRecord:
@@ -121,7 +122,7 @@ def data_record(splits: Splits) -> DataRecord:
             split.name: SplitRecord(
                 count=len(split),
                 digest=split.digest,
-                per_class=dict(zip(split.labels.names, count_classes(split), strict=True)),
+                per_class=_per_class(split),
             )
             for split in all_splits(splits)
         },
@@ -132,14 +133,6 @@ def all_splits(splits: Splits) -> tuple[Split, ...]:
     """Give the splits that exist, train first."""
     found = (splits.train, splits.val, splits.test)
     return tuple(split for split in found if split is not None)
-
-
-def count_classes(split: Split) -> list[int]:
-    """Give the number of examples of each class, in the order of the names."""
-    targets = split.rows.targets
-    if targets.ndim == 2:
-        return [int(count) for count in targets.sum(axis=0)]
-    return [int((targets == index).sum()) for index in range(split.labels.size)]
 
 
 def describe_environment(world: World) -> dict[str, object]:
@@ -159,6 +152,12 @@ def describe_environment(world: World) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "launcher": launcher,
     }
+
+
+def _per_class(split: Split) -> dict[str, int]:
+    """Give the number of examples of each class by its name."""
+    counts = count_classes(split.rows.targets, split.labels.size)
+    return dict(zip(split.labels.names, counts, strict=True))
 
 
 def _short_report(report: WeightsReport) -> dict[str, object]:

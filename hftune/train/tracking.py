@@ -16,12 +16,11 @@ from tqdm import tqdm
 from hftune.core import EvalResult, Progress, RunPlan
 from hftune.errors import HftuneError
 from hftune.files import write_text
+from hftune.train.run_facts import METRICS_FILE
 from hftune.train.step import StepStats
 from hftune.units import format_duration
 
 logger = logging.getLogger(__name__)
-
-METRICS_FILE = "metrics.jsonl"
 
 
 class Tracking:
