@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hftune.recipe.schema import Recipe
 
 RepoKind = Literal["model", "dataset"]
-ProblemName = Literal["single_label", "multi_label"]
+ProblemName = Literal["single_label", "multi_label", "regression"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -185,20 +185,27 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Steps `start` to `stop` (exclusive), in which exactly `trainable` parameters move."""
+    """Steps `start` to `stop` (exclusive), in which exactly `trainable` parameters move.
+
+    All rates are multiplied by `lr_factor`, and rise linearly over the first `warmup_steps`.
+    """
 
     start: int
     stop: int
     trainable: frozenset[str]
     label: str
     frozen_prefix: int | None = None
+    lr_factor: float = 1.0
+    warmup_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """Every number of a run, settled before the first batch. Intervals are in steps.
 
-    `save_seconds` is the time between timed checkpoints. `digest` leaves out the machine.
+    `peak_lr` is the recipe's rate, scaled to the global batch. `save_seconds` is the time between
+    timed checkpoints. `swa_start` and `swa_every` are None without weight averaging. `digest`
+    leaves out the machine.
     """
 
     recipe: Recipe
@@ -209,6 +216,7 @@ class RunPlan:
     accumulation: int
     world_size: int
     precision: Precision
+    peak_lr: float
     phases: tuple[Phase, ...]
     log_every: int
     eval_every: int
@@ -216,11 +224,18 @@ class RunPlan:
     save_every: int | None
     seed: int
     digest: str
+    swa_start: int | None = None
+    swa_every: int | None = None
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run is; written as JSON with every checkpoint. `seconds` is time spent training."""
+    """How far a run is; written as JSON with every checkpoint. `seconds` is time spent training.
+
+    The plateau schedule keeps its memory here: `plateau_factor` multiplies every rate,
+    `plateau_best` is the best value so far, `plateau_waits` counts evaluations without a gain, and
+    `plateau_rests` those that do not count after a reduction.
+    """
 
     step: int = 0
     phase: int = 0
@@ -232,6 +247,10 @@ class Progress:
     seconds: float = 0.0
     owes_evaluation: bool = False
     ended_early: bool = False
+    plateau_factor: float = 1.0
+    plateau_best: float | None = None
+    plateau_waits: int = 0
+    plateau_rests: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Give the fields as JSON values."""

@@ -74,6 +74,22 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixRecipe:
+    """Mixup and CutMix: two images of a micro-batch become one, and so do their targets."""
+
+    # Alpha of the Beta distribution that mixup draws its shares from; 0: no mixup.
+    mixup: Annotated[float, Ge(0)] = 0.0
+    # Alpha of the Beta distribution that CutMix draws its areas from; 0: no CutMix.
+    cutmix: Annotated[float, Ge(0)] = 0.0
+    # Share of the micro-batches, pairs or images that are mixed.
+    p: Annotated[float, Ge(0), Le(1)] = 1.0
+    # Where both are on: how often CutMix is taken.
+    cutmix_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    # One draw for a whole micro-batch, for each pair of its images, or for each image.
+    draw: Literal["batch", "pair", "image"] = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecipe:
     """Where the images and labels come from, how they are split and augmented."""
 
@@ -89,6 +105,12 @@ class DataRecipe:
     split_seed: Annotated[int, Ge(0)] = 0
     # Augmentations in order, each by name.
     augment: tuple[Component, ...] = ()
+    # Mixup and CutMix, after the augmentations.
+    mix: MixRecipe = MixRecipe()
+    # How evenly classes are drawn: 0 as the data are, 1 each class equally often.
+    balance: Annotated[float, Ge(0), Le(1)] = 0.0
+    # Weights of the classes in the loss: inverse, effective or given; null: all count the same.
+    class_weights: Component | None = None
     # An image that cannot be read: stop the run, or skip it with a count.
     on_bad_image: Literal["stop", "skip"] = "stop"
     # A class without an image in one of the splits: stop the run, or go on with a warning.
@@ -98,16 +120,40 @@ class DataRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class L2SPRecipe:
+    """L2-SP: decay towards the pretrained point in place of zero (Li et al. 2018)."""
+
+    # Pull of pretrained weights towards where they started; 0: none.
+    strength: Annotated[float, Ge(0)] = 0.0
+    # Pull of new weights, such as the head's, towards zero; used where `strength` is not 0.
+    new_strength: Annotated[float, Ge(0)] = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class SWARecipe:
+    """Stochastic weight averaging: the plain mean of weights late in the run (Izmailov 2018)."""
+
+    # From where on weights are taken into the mean; null: no averaging.
+    start: SpanText | None = None
+    # Steps, epochs or a share of the run between the weights that are taken.
+    every: EveryText = "1 epoch"
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimRecipe:
     """The optimizer, its rates, the schedule, clipping and averaging."""
 
     # Peak learning rate for the global batch.
     lr: Annotated[float, Gt(0)] = 1e-3
+    # Global batch that `lr` and the numbers in `rates` are stated for; null: whatever it is.
+    lr_batch_size: Annotated[int, Ge(1)] | None = None
+    # How rates follow the global batch from `lr_batch_size`: in proportion, or by its root.
+    lr_scaling: Literal["linear", "sqrt"] = "linear"
     # Decoupled where the optimizer decouples it; never on norms and biases.
     weight_decay: Annotated[float, Ge(0)] = 0.05
     # Factor per depth from the head down (1 or null: none).
     layer_decay: Annotated[float, Gt(0), Le(1)] | None = None
-    # Rates by selector: a number is absolute, "3x" a multiple of lr.
+    # Rates by selector: a number is absolute, "3x" a multiple of lr, 0 a freeze.
     rates: Mapping[str, Rate] = field(default_factory=dict)
     # Optimizer.
     method: Component = Component(name="adamw")
@@ -115,14 +161,22 @@ class OptimRecipe:
     schedule: Component = Component(name="cosine", options={"warmup": "5%"})
     # Largest norm of the whole gradient; null: no clipping.
     clip_norm: Annotated[float, Gt(0)] | None = None
+    # Decay towards the pretrained point, in place of weight_decay.
+    l2_sp: L2SPRecipe = L2SPRecipe()
     # Decay per step of the averaged weights; null: no averaging.
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    # The plain mean of weights late in the run, judged at its end.
+    swa: SWARecipe = SWARecipe()
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeRecipe:
-    """What frozen layers do."""
+    """What never trains, and what frozen layers do."""
 
+    # The first stages of the backbone that never train, the stem among them; 0: none.
+    stages: Annotated[int, Ge(0)] = 0
+    # Selectors of what never trains: backbone, stages[:2], norm, name:PATTERN.
+    layers: tuple[Text, ...] = ()
     # Batch norm of frozen layers: train (statistics move), statistics (fixed), all (all fixed).
     batch_norm: Literal["train", "statistics", "all"] = "statistics"
 
@@ -133,8 +187,24 @@ class UnfreezeStep:
 
     # Share of the run, steps or epochs.
     at: SpanText = "0%"
-    # Selectors: head, stage.-1, layer.3, norm, name:PATTERN, all.
+    # Selectors: head, backbone, stage.-1, layer.3, norm, name:PATTERN, all.
     train: Annotated[tuple[Text, ...], MinLen(1)]
+    # Factor on every rate while this phase lasts.
+    lr_factor: Annotated[float, Gt(0)] = 1.0
+    # Linear rise of the rates at the start of this phase.
+    warmup: SpanText = "0%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillRecipe:
+    """A trained classifier whose answers the model learns as well (Hinton et al. 2015)."""
+
+    # Run folder, artifact folder or repository with the same classes; null: no teacher.
+    teacher: Text | None = None
+    # Share of the loss that compares with the teacher; the rest compares with the labels.
+    weight: Annotated[float, Gt(0), Le(1)] = 0.5
+    # Both sides' logits are divided by this; more shows more of what the teacher confuses.
+    temperature: Annotated[float, Gt(0)] = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,13 +285,15 @@ class Recipe:
     model: ModelRecipe
     # Where images and labels come from, how they are split and augmented.
     data: DataRecipe
-    # single_label or multi_label.
-    problem: Literal["single_label", "multi_label"] = "single_label"
+    # single_label, multi_label or regression.
+    problem: Literal["single_label", "multi_label", "regression"] = "single_label"
     # What is made small; null: the problem's own.
     loss: Component | None = None
+    # A trained classifier whose answers the model learns as well.
+    distill: DistillRecipe = DistillRecipe()
     # The optimizer, its rates, the schedule, clipping and averaging.
     optim: OptimRecipe = OptimRecipe()
-    # What frozen layers do.
+    # What never trains, and what frozen layers do.
     freeze: FreezeRecipe = FreezeRecipe()
     # Which layers train from when on, in order, the first at 0%.
     unfreeze: tuple[UnfreezeStep, ...] = (UnfreezeStep(at="0%", train=("all",)),)

@@ -59,6 +59,7 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
         accumulation=recipe.train.batch_size // (micro_batch_size * world.size),
         world_size=world.size,
         precision=precision,
+        peak_lr=recipe.optim.lr,
         phases=phases,
         log_every=_interval(recipe.track.every, steps_per_epoch, total_steps),
         eval_every=_interval(recipe.eval.every, steps_per_epoch, total_steps),
@@ -114,7 +115,7 @@ def plan_to_json(plan: RunPlan, model: Model) -> dict[str, object]:
                     "label": group.label,
                     "tensors": len(group.names),
                     "parameters": sum(sizes[name] for name in group.names),
-                    "lr": plan.recipe.optim.lr * group.scale,
+                    "lr": plan.peak_lr * group.scale,
                     "weight_decay": group.weight_decay,
                 }
                 for group in plan_groups(plan, model, phase)

@@ -35,7 +35,7 @@ def train_step(session: "Session", micro_batches: Sequence[Batch], *, step: int)
     The loss is divided by the examples of the whole step, over all ranks and micro-batches.
     """
     plan = session.plan
-    rate = plan.recipe.optim.lr * session.schedule(step)
+    rate = plan.peak_lr * session.schedule(step)
     set_rates(session.optimizer, rate)
     total = torch.zeros((), device=session.accelerator.device)
     for position, batch in enumerate(micro_batches):
