@@ -23,9 +23,9 @@ FILES = sorted(shipped_folder().glob("*/*.yaml"))
 
 
 def test_the_recipes_that_the_documentation_names_are_there() -> None:
-    assert {"elpv-lite0", "elpv-lite0-head", "elpv-lite0-scratch", "pets-resnet50", "demo"} == {
-        *NAMES
-    }
+    named = {"elpv-lite0", "elpv-lite0-head", "elpv-lite0-scratch", "pets-resnet50", "demo"}
+    arms = ("head", "last-stage", "layer-decay", "unfreeze", "scratch")
+    assert named | {f"elpv-160-{arm}" for arm in arms} <= {*NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -79,6 +79,8 @@ def test_differences_name_each_setting_with_both_values(small: Recipe) -> None:
         ("unfreeze[0].train[0]", "all", "head"),
         ("unfreeze[1].at", None, "3%"),
         ("unfreeze[1].train[0]", None, "all"),
+        ("unfreeze[1].lr_factor", None, 1.0),
+        ("unfreeze[1].warmup", None, "0%"),
     ]
     assert differences(small, small) == []
 
