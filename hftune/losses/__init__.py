@@ -2,8 +2,8 @@
 
 A loss is a function (logits [B, K], targets int64 [B] or float [B, K], *, options) -> loss per
 example [B]. It computes in fp32 whatever the logits' type, and gives [0] for an empty batch; the
-caller weighs and averages. To add one, write it in this folder and give it a line in `LOSSES`,
-and one in `ONLY_FOR` where it does not fit every problem.
+caller weighs and averages. To add one, write it in this folder and give it a line in `LOSSES`
+and one in `FITS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,15 +29,21 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "binary_focal": binary_focal,
 }
 
-ONLY_FOR: Mapping[str, ProblemName] = {
-    "cross_entropy": "single_label",
-    "focal": "single_label",
+_ONE_CLASS: frozenset[ProblemName] = frozenset({"single_label"})
+_ANY_CLASSES: frozenset[ProblemName] = frozenset({"single_label", "multi_label"})
+
+# The problems that each loss fits.
+FITS: Mapping[str, frozenset[ProblemName]] = {
+    "cross_entropy": _ONE_CLASS,
+    "binary": _ANY_CLASSES,
+    "focal": _ONE_CLASS,
+    "binary_focal": _ANY_CLASSES,
 }
 
 
 def losses_for(problem: ProblemName) -> tuple[str, ...]:
     """Give the names of the losses that fit a problem."""
-    return tuple(name for name in LOSSES if ONLY_FOR.get(name, problem) == problem)
+    return tuple(name for name in LOSSES if problem in FITS[name])
 
 
 def make_loss(
@@ -49,10 +55,11 @@ def make_loss(
     not fit the problem.
     """
     loss = bind(component, LOSSES, family="loss", folder=folder)
-    if ONLY_FOR.get(component.name, problem) != problem:
+    fits = FITS.get(component.name)
+    if fits is not None and problem not in fits:
         raise PlanError(
             f"the loss '{component.name}' does not fit the problem '{problem}'",
-            found=f"loss '{component.name}', which is for '{ONLY_FOR[component.name]}'",
+            found=f"loss '{component.name}', which is for {' or '.join(sorted(fits))}",
             allowed=", ".join(losses_for(problem)),
             where="loss.name",
             remedy="choose one of these, or change 'problem'",
