@@ -88,8 +88,11 @@ def judge_module(
     Side effect: leaves the module in evaluation mode.
     """
     outputs = compute_logits(judge, module, split, control=control)
-    if outputs is None:
-        return None
+    return None if outputs is None else judge_outputs(judge, outputs, split, step=step)
+
+
+def judge_outputs(judge: Judge, outputs: Outputs, split: Split, *, step: int) -> EvalResult:
+    """Give the loss and the metrics of what a module said about the whole of `split`."""
     losses = judge.loss(outputs.logits, outputs.targets)
     values = compute_metrics(
         judge.metrics, outputs.logits, outputs.targets, judge.labels, problem=judge.problem

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.files import write_json
 from hftune.train.best import read_best_step
-from hftune.train.evaluate import judge_module, make_judge
+from hftune.train.evaluate import compute_logits, judge_outputs, make_judge
 from hftune.train.plan import best_of
+from hftune.train.predictions import write_predictions
 from hftune.train.run_facts import BEST_WEIGHTS, RESULTS_FILE, PhaseRecord, ResultsRecord
 from hftune.train.world import make_accelerator
 
@@ -17,7 +18,9 @@ from hftune.train.world import make_accelerator
 def judge_best(
     plan: RunPlan, model: Model, splits: Splits, *, run: Path, progress: Progress
 ) -> ResultsRecord:
-    """Load the best weights into `model`, judge them on validation and test, write results.json.
+    """Load the best weights into `model`, judge them on validation and test, write what came out.
+
+    Writes predictions/ and, last, results.json: a run that has the latter is whole.
 
     Called by every rank; rank 0 writes. Side effect: `model` holds the best weights afterwards.
     """
@@ -29,9 +32,11 @@ def judge_best(
     results = []
     for split in (splits.val, splits.test):
         if split is not None:
-            result = judge_module(judge, model.module, split, step=step)
-            assert result is not None  # only a Control cuts it short
-            results.append(result)
+            outputs = compute_logits(judge, model.module, split)
+            assert outputs is not None  # only a Control cuts it short
+            results.append(judge_outputs(judge, outputs, split, step=step))
+            if accelerator.is_main_process:
+                write_predictions(run, split, logits=outputs.logits, targets=outputs.targets)
     record = ResultsRecord(
         evaluations=tuple(results),
         best_step=step,
