@@ -18,6 +18,7 @@ from hftune.errors import PlanError
 from hftune.losses.binary import binary
 from hftune.losses.cross_entropy import cross_entropy
 from hftune.losses.focal import binary_focal, focal
+from hftune.losses.regression import huber, l1, mse, smooth_l1
 from hftune.recipe.schema import Component
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -27,10 +28,15 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "binary": binary,
     "focal": focal,
     "binary_focal": binary_focal,
+    "mse": mse,
+    "l1": l1,
+    "huber": huber,
+    "smooth_l1": smooth_l1,
 }
 
 _ONE_CLASS: frozenset[ProblemName] = frozenset({"single_label"})
 _ANY_CLASSES: frozenset[ProblemName] = frozenset({"single_label", "multi_label"})
+_NUMBER: frozenset[ProblemName] = frozenset({"regression"})
 
 # The problems that each loss fits.
 FITS: Mapping[str, frozenset[ProblemName]] = {
@@ -38,6 +44,10 @@ FITS: Mapping[str, frozenset[ProblemName]] = {
     "binary": _ANY_CLASSES,
     "focal": _ONE_CLASS,
     "binary_focal": _ANY_CLASSES,
+    "mse": _NUMBER,
+    "l1": _NUMBER,
+    "huber": _NUMBER,
+    "smooth_l1": _NUMBER,
 }
 
 

@@ -12,7 +12,7 @@ from hftune.errors import ComponentError, PlanError
 from hftune.losses import FITS, LOSSES, check_loss, losses_for, make_loss
 from hftune.recipe.schema import Component
 
-PROBLEMS: tuple[ProblemName, ...] = ("single_label", "multi_label")
+PROBLEMS: tuple[ProblemName, ...] = ("single_label", "multi_label", "regression")
 FITTING = [(name, problem) for problem in PROBLEMS for name in losses_for(problem)]
 
 # Options that change each loss, so that the contract is also checked away from the defaults.
@@ -21,6 +21,8 @@ OPTIONS = {
     "binary": {"pos_weight": [1.0, 2.0, 3.0, 4.0, 5.0]},
     "focal": {"gamma": 0.5, "alpha": [0.1, 0.2, 0.3, 0.4, 0.5]},
     "binary_focal": {"gamma": 0.5, "alpha": 0.25},
+    "huber": {"delta": 0.3},
+    "smooth_l1": {"beta": 0.3},
 }
 
 
@@ -29,6 +31,8 @@ def random_batch(problem, *, num=6, num_classes=5, seed=0):
     logits = torch.randn(num, num_classes, generator=generator) * 3
     if problem == "single_label":
         return logits, torch.randint(num_classes, (num,), generator=generator)
+    if problem == "regression":
+        return logits, torch.randn(num, num_classes, generator=generator)
     return logits, torch.randint(2, (num, num_classes), generator=generator).float()
 
 
