@@ -78,6 +78,18 @@ def random_crop(
     return wide.crop((left, top, left + width, top + height))
 
 
+def resize(
+    image: Picture,
+    rng: Generator,  # noqa: ARG001  # the contract of the table
+    *,
+    size: tuple[int, int],
+    interpolation: str,
+) -> Picture:
+    """Bring the whole image to the model's size, whatever its shape."""
+    height, width = size
+    return image.resize((width, height), Image.Resampling[interpolation.upper()])
+
+
 def horizontal_flip(image: Picture, rng: Generator, *, p: Share = 0.5) -> Picture:
     """Exchange left and right with probability `p`."""
     return ImageOps.mirror(image) if rng.random() < p else image
@@ -196,6 +208,7 @@ def random_erasing(
 AUGMENTATIONS: Mapping[str, Callable[..., Picture]] = {
     "random_resized_crop": random_resized_crop,
     "random_crop": random_crop,
+    "resize": resize,
     "horizontal_flip": horizontal_flip,
     "vertical_flip": vertical_flip,
     "rotate": rotate,

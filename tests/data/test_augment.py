@@ -47,7 +47,7 @@ def test_augmentation_draws_from_its_generator_alone(name: str, photo: Image.Ima
         np.random.seed(global_seed)
         made.append([augment(image, np.random.default_rng(seed)).tobytes() for seed in range(8)])
     assert made[0] == made[1]
-    assert len(set(made[0])) > 1  # it is random at all
+    assert len(set(made[0])) > (name != "resize")  # it is random at all
     random.setstate(before[0])
 
 
