@@ -1,4 +1,4 @@
-"""Selectors -> parameter names: head, stage.-1, stages[:2], layer.3, norm, name:PATTERN, not X."""
+"""Selectors -> parameter names: head, backbone, stage.-1, stages[:2], norm, name:PATTERN, not X."""
 
 from __future__ import annotations
 

@@ -1,16 +1,28 @@
-"""The unfreezing schedule: which parameters train from which step on."""
+"""The unfreezing schedule: which parameters train from which step on, and at what share of rate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hftune.core import LayerMap, Phase
 from hftune.errors import ModelError, PlanError
 from hftune.model.select import select
-from hftune.recipe.schema import UnfreezeStep
+from hftune.optim.frozen import frozen_by, settings_of
+from hftune.optim.layer_rates import picked_by_rates, rates_by_name
+from hftune.recipe.schema import Recipe, UnfreezeStep
 from hftune.units import parse_span
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Parameters:
+    """All parameters of a model, where they live, and which are frozen for good by what setting."""
+
+    names: Sequence[str]
+    layers: LayerMap
+    frozen: Mapping[str, str]
+
+
 def make_phases(
-    unfreeze: Sequence[UnfreezeStep],
+    recipe: Recipe,
     layers: LayerMap,
     names: Sequence[str],
     *,
@@ -19,23 +31,21 @@ def make_phases(
 ) -> tuple[Phase, ...]:
     """Give phases that follow one another from step 0 to `total_steps`.
 
-    `names` are all parameters of the model. Raises PlanError where nothing trains at step 0, an
-    entry does not come after the one before it, or one starts when training is over; ModelError
-    where an entry selects nothing.
+    `names` are all parameters of the model. What `freeze` names, and what has a zero rate, trains
+    in no phase. Raises PlanError where a phase would train nothing, a part is frozen and named to
+    train or given a rate, entries are out of order or past the end, or a warm-up outlasts its
+    phase; ModelError where a selector fits nothing.
     """
-    starts = [
-        parse_span(entry.at).steps(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-        for entry in unfreeze
-    ]
-    _check_starts(unfreeze, starts, total_steps=total_steps)
-    stops = [*starts[1:], total_steps]
+    parameters = _Parameters(names=names, layers=layers, frozen=frozen_by(recipe, layers, names))
+    entries = recipe.unfreeze
+    starts = [_steps(entry.at, total_steps, steps_per_epoch) for entry in entries]
+    _check_starts(entries, starts, total_steps=total_steps)
     phases = []
-    for position, (entry, start, stop) in enumerate(zip(unfreeze, starts, stops, strict=True)):
-        try:
-            trainable = select(entry.train, layers, names)
-        except ModelError as error:
-            error.where = f"unfreeze[{position}].train"
-            raise
+    for position, (entry, start) in enumerate(zip(entries, starts, strict=True)):
+        stop = starts[position + 1] if position + 1 < len(entries) else total_steps
+        warmup = _steps(entry.warmup, total_steps, steps_per_epoch)
+        _check_warmup(entry, position, warmup=warmup, length=stop - start)
+        trainable = _trainable(entry, parameters, where=f"unfreeze[{position}].train")
         shallowest = min(layers.depth[name] for name in trainable)
         phases.append(
             Phase(
@@ -44,9 +54,73 @@ def make_phases(
                 trainable=trainable,
                 label=", ".join(entry.train),
                 frozen_prefix=shallowest or None,
+                lr_factor=entry.lr_factor,
+                warmup_steps=warmup,
             )
         )
+    _check_rates(recipe, parameters, phases)
     return tuple(phases)
+
+
+def _steps(text: str, total_steps: int, steps_per_epoch: int) -> int:
+    return parse_span(text).steps(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+
+
+def _trainable(entry: UnfreezeStep, parameters: _Parameters, *, where: str) -> frozenset[str]:
+    """Give what an entry trains; each part that it names must be able to."""
+    layers, names, frozen = parameters.layers, parameters.names, parameters.frozen
+    try:
+        selected = select(entry.train, layers, names)
+        positive = [selector for selector in entry.train if not selector.startswith("not ")]
+        picked = {selector: select((selector,), layers, names) for selector in positive}
+    except ModelError as error:
+        error.where = where
+        raise
+    for label, part in (*picked.items(), (", ".join(entry.train), selected)):
+        if part <= frozen.keys():
+            raise PlanError(
+                f"'{label}' is to train and is frozen for good",
+                found=f"all {len(part)} parameters frozen by {settings_of(frozen, part)}",
+                where=where,
+                remedy="take it out of one of the two settings",
+            )
+    return selected - frozen.keys()
+
+
+def _check_rates(recipe: Recipe, parameters: _Parameters, phases: Sequence[Phase]) -> None:
+    """Refuse a rate that no step would use: of what never trains, or taken over by later lines."""
+    layers, names, frozen = parameters.layers, parameters.names, parameters.frozen
+    ever = frozenset[str]().union(*(phase.trainable for phase in phases))
+    winners = rates_by_name(recipe.optim, layers, names)
+    for rate, picked in picked_by_rates(recipe.optim, layers, names).items():
+        later = {winners[name].selector for name in picked} - {rate.selector}
+        if rate.value > 0 and not picked & ever:
+            reason = picked & frozen.keys()
+            settings = settings_of(frozen, reason) if reason else "unfreeze, which never names them"
+            raise PlanError(
+                f"'{rate.selector}' is frozen and given a rate",
+                found=f"a rate in {rate.setting}; kept as they are by {settings}",
+                where=rate.setting,
+                remedy="take it out of one of the two settings",
+            )
+        if not any(winners[name] == rate for name in picked):
+            raise PlanError(
+                f"the rate of '{rate.selector}' is never used",
+                found=f"later lines of optim.rates pick all of its parameters: "
+                f"{', '.join(sorted(later))}",
+                where=rate.setting,
+                remedy=f"put '{rate.selector}' after them, for the last line that fits wins",
+            )
+
+
+def _check_warmup(entry: UnfreezeStep, position: int, *, warmup: int, length: int) -> None:
+    if warmup and warmup >= length:
+        raise PlanError(
+            "the warm-up of a phase leaves no step at its full rate",
+            found=f"'{entry.warmup}' is {warmup} steps; the phase has {length}",
+            allowed=f"up to {length - 1} steps",
+            where=f"unfreeze[{position}].warmup",
+        )
 
 
 def _check_starts(

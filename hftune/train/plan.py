@@ -31,16 +31,16 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
     steps_per_epoch = _steps_per_epoch(len(splits.train), recipe.train.batch_size)
     total_steps = parse_span(recipe.train.length).steps(steps_per_epoch=steps_per_epoch)
     total_steps = max(1, total_steps)
-    check_components(recipe, model, splits)
-    make_schedule(recipe.optim.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    save_seconds, save_every = _saving(recipe.save, steps_per_epoch)
     phases = make_phases(
-        recipe.unfreeze,
+        recipe,
         model.layers,
         [name for name, _ in model.module.named_parameters()],
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
     )
+    check_components(recipe, model, splits)
+    make_schedule(recipe.optim.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    save_seconds, save_every = _saving(recipe.save, steps_per_epoch)
     precision = choose_precision(recipe.train.precision, world.device)
     numbers = {
         "recipe": recipe_digest(recipe),

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from hftune.errors import ModelError, PlanError
 from hftune.optim.phases import make_phases
 from hftune.recipe.schema import UnfreezeStep
+from tests.drawn import tiny_recipe
 
 
 def phases_of(mapped, *entries, total_steps=100, steps_per_epoch=10):
     module, layers = mapped
     return make_phases(
-        [UnfreezeStep(at=at, train=train) for at, train in entries],
+        tiny_recipe(unfreeze=tuple(UnfreezeStep(at=at, train=train) for at, train in entries)),
         layers,
         [name for name, _ in module.named_parameters()],
         total_steps=total_steps,
