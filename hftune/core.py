@@ -45,16 +45,39 @@ class InputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How numbers lie, in their own unit; `sd` is their standard deviation."""
+
+    minimum: float
+    mean: float
+    maximum: float
+    sd: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelSpace:
-    """The classes in training order. `counts` are training examples per class."""
+    """The classes in training order. `counts` are training examples per class.
+
+    With `numeric` there is no class but a number: its name alone, and in `spread` what the training
+    targets are like, where that is known.
+    """
 
     names: tuple[str, ...]
     multi: bool = False
     counts: tuple[int, ...] = ()
+    numeric: bool = False
+    spread: Spread | None = None
+
+    @property
+    def problem(self) -> ProblemName:
+        """The problem that has such labels."""
+        if self.numeric:
+            return "regression"
+        return "multi_label" if self.multi else "single_label"
 
     @property
     def size(self) -> int:
-        """The number of classes."""
+        """The number of classes, which is the number of outputs."""
         return len(self.names)
 
     @property
@@ -77,7 +100,9 @@ class Rows(Protocol):
 
     @property
     def targets(self) -> np.ndarray:
-        """int64 [N] class positions, or float32 [N, K] zeros and ones with several labels."""
+        """int64 [N] class positions; float32 [N, K] zeros and ones with several labels; float32
+        [N, 1] numbers in their own unit.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +260,7 @@ class Progress:
     The plateau schedule keeps its memory here: `plateau_factor` multiplies every rate,
     `plateau_best` is the best value so far, `plateau_waits` counts evaluations without a gain, and
     `plateau_rests` those that do not count after a reduction.
+    `averaged_at` is the step at whose end the averaged weights were judged.
     """
 
     step: int = 0
@@ -251,6 +277,7 @@ class Progress:
     plateau_best: float | None = None
     plateau_waits: int = 0
     plateau_rests: int = 0
+    averaged_at: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """Give the fields as JSON values."""

@@ -174,6 +174,11 @@ def higher_is_better(name: str) -> bool:
     return bool(make(MIN_CLASSES.get(name, 2)).higher_is_better)
 
 
+def is_better(value: float, than: float, *, metric: str) -> bool:
+    """Say whether one value of a metric, or of the loss, is better than another, not equal."""
+    return value > than if higher_is_better(metric) else value < than
+
+
 def compute_metrics(
     names: Sequence[str],
     logits: Tensor,

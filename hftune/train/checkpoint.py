@@ -17,6 +17,9 @@ from hftune.files import committed_folder, digest_file
 
 logger = logging.getLogger(__name__)
 
+# The folder of a run that holds its checkpoints.
+CHECKPOINTS = "checkpoints"
+
 _STATE = "state.json"
 _PREFIX = "step-"
 
@@ -27,13 +30,16 @@ class Memory:
 
     `moments` maps a parameter's name to its optimizer state by entry; `group_state` holds what an
     optimizer keeps per group, by the group's label; `scaler` is the fp16 loss scaler's state;
-    `average` the averaged weights.
+    `average` the averaged weights of optim.ema; `swa` the mean of the `swa_count` points that
+    optim.swa took so far, parameters only.
     """
 
     moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     group_state: dict[str, dict[str, float]] = field(default_factory=dict)
     scaler: dict[str, float] | None = None
     average: dict[str, Tensor] | None = None
+    swa: dict[str, Tensor] | None = None
+    swa_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +66,16 @@ def commit_checkpoint(
                 for entry, value in state.items()
             }
         )
-        if memory.average is not None:
-            tensors["average.safetensors"] = _on_cpu(memory.average)
+        for name, values in (("average", memory.average), ("swa", memory.swa)):
+            if values is not None:
+                tensors[f"{name}.safetensors"] = _on_cpu(values)
         for name, content in tensors.items():
             save_file(content, aside / name, metadata={"format": "pt"})
         state = {
             "progress": progress.to_json(),
             "group_state": memory.group_state,
             "scaler": memory.scaler,
+            "swa_count": memory.swa_count,
             "plan_digest": plan_digest,
             "digests": {name: digest_file(aside / name) for name in tensors},
         }
@@ -115,7 +123,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for key, value in load_file(path / "optimizer.safetensors").items():
         name, _, entry = key.rpartition("/")
         moments.setdefault(name, {})[entry] = value
-    average = path / "average.safetensors"
     return Checkpoint(
         progress=progress,
         weights=load_file(path / "model.safetensors"),
@@ -123,7 +130,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             moments=moments,
             group_state=state["group_state"],
             scaler=state["scaler"],
-            average=load_file(average) if average.exists() else None,
+            average=_if_there(path / "average.safetensors"),
+            swa=_if_there(path / "swa.safetensors"),
+            swa_count=state.get("swa_count", 0),
         ),
         plan_digest=state["plan_digest"],
     )
@@ -135,6 +144,10 @@ def read_progress(values: Mapping[str, object]) -> Progress:
     if unknown := set(values) - known:
         raise ValueError(f"unknown progress fields {sorted(unknown)}")
     return Progress(**values)  # type: ignore[arg-type]  # written by to_json
+
+
+def _if_there(path: Path) -> dict[str, Tensor] | None:
+    return load_file(path) if path.exists() else None
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a finished run leaves for those who publish, plot, describe or use it: three JSON files.
+"""What a finished run leaves for those who publish, plot, describe or use it: JSON files.
 
 `model.json`, `data.json` and `results.json` lie in the run folder beside `recipe.yaml`. Each is one
 dataclass below, written with `to_json` and read back here. No torch, no Accelerate.
@@ -6,6 +6,7 @@ dataclass below, written with `to_json` and read back here. No torch, no Acceler
     model.json    ModelRecord    how to build the module again, and what it wants to see
     data.json     DataRecord     where the images came from, and what each split held
     results.json  ResultsRecord  the evaluations of the best weights, and the run in numbers
+    average.json  AverageRecord  with optim.swa: which weights were averaged, and how good they were
 """
 
 import json
@@ -23,6 +24,7 @@ MODEL_FILE = "model.json"
 DATA_FILE = "data.json"
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
+AVERAGE_FILE = "average.json"
 BEST_WEIGHTS = "best/model.safetensors"
 BEST_STATE = "best/state.json"
 
@@ -112,8 +114,30 @@ class ResultsRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AverageRecord:
+    """What became of optim.swa: the mean of the weights after the steps `points`.
+
+    `value` is its `metric` on validation, `best_single` that of the best weights of one step; null
+    where the split leaves it undefined. `chosen` says whether the mean became the best weights.
+    """
+
+    points: tuple[int, ...]
+    metric: str
+    value: float | None
+    best_single: float | None
+    chosen: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """A finished run, read. `environment` is environment.json as it stands, or {}."""
+    """A finished run, read. `environment` is environment.json as it stands, or {}.
+
+    `average` is None where optim.swa averaged nothing.
+    """
 
     folder: Path
     name: str
@@ -122,6 +146,7 @@ class RunFacts:
     results: ResultsRecord
     weights: Path
     environment: Mapping[str, Any]
+    average: AverageRecord | None = None
 
     @property
     def labels(self) -> LabelSpace:
@@ -144,6 +169,7 @@ def read_run(run: Path) -> RunFacts:
         results=read_results_record(run),
         weights=weights,
         environment=_read_mapping(environment) if environment.is_file() else {},
+        average=read_average_record(run),
     )
 
 
@@ -179,6 +205,16 @@ def read_results_record(run: Path) -> ResultsRecord:
         items = enumerate(raw.get(key, ()))
         raw[key] = tuple(_build(cls, item, f"{path}: {key}[{i}]") for i, item in items)
     return _build(ResultsRecord, raw, str(path))
+
+
+def read_average_record(run: Path) -> AverageRecord | None:
+    """Read `average.json`; None where there is none. Raises RunFolderError."""
+    path = run / AVERAGE_FILE
+    if not path.is_file():
+        return None
+    raw = _read_mapping(path)
+    raw["points"] = tuple(raw.get("points", ()))
+    return _build(AverageRecord, raw, str(path))
 
 
 def _need(run: Path, name: str) -> Path:

@@ -22,6 +22,9 @@ from hftune.units import format_duration
 
 logger = logging.getLogger(__name__)
 
+# The kind of a line that tells of averaged weights; learning curves leave it out.
+AVERAGE = "average"
+
 
 class Tracking:
     """Writes what happens to disk, to the screen and to the trackers; on rank 0 only.
@@ -86,6 +89,22 @@ class Tracking:
         )
         self.last_time = time.monotonic()  # evaluation is no training time
         self.last_step = progress.step
+
+    def average(self, result: EvalResult, progress: Progress, *, points: int) -> None:
+        """Write the evaluation of the mean of `points` weights, in place of an earlier one."""
+        if self.accelerator.is_main_process:
+            drop_lines(self.path, kind=AVERAGE)
+        entry = {
+            "kind": AVERAGE,
+            "step": progress.step,
+            "epoch": self._epoch(progress),
+            "points": points,
+            "split": result.split,
+            "loss": result.loss,
+            "values": dict(result.values),
+            "num_examples": result.num_examples,
+        }
+        self._write(entry)
 
     def _report(self, progress: Progress, stats: StepStats) -> None:
         summed = torch.stack(self.losses).mean()
@@ -165,6 +184,12 @@ def cut_back(path: Path, *, step: int) -> None:
     write_text(path, "".join(kept))
 
 
+def drop_lines(path: Path, *, kind: str) -> None:
+    """Drop the lines of one kind from a whole metrics.jsonl."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    write_text(path, "".join(line for line in lines if json.loads(line)["kind"] != kind))
+
+
 def _open_bar(total: int, done: int) -> "tqdm[None] | None":
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return None
@@ -173,7 +198,7 @@ def _open_bar(total: int, done: int) -> "tqdm[None] | None":
 
 def _flat(entry: dict[str, object]) -> dict[str, object]:
     """Give an entry as the flat mapping of numbers that trackers take."""
-    kind = str(entry.get("split", entry["kind"]))
+    kind = str(entry["kind"] if entry["kind"] == AVERAGE else entry.get("split", entry["kind"]))
     flat: dict[str, object] = {}
     for name, value in entry.items():
         if isinstance(value, dict):
