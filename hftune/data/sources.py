@@ -27,17 +27,28 @@ from hftune.data.labels import (
     order_names,
     read_labels,
 )
+from hftune.data.numbers import (
+    RowNumbers,
+    check_spread,
+    encode_numbers,
+    read_numbers,
+    spread_of,
+)
 from hftune.data.order import Positions
+from hftune.data.own_source import as_found
 from hftune.data.part import Found, Part
 from hftune.data.rows import PartRows, Targets, digest_rows
 from hftune.data.scan import bad_images_error, describe, unreadable
-from hftune.data.splits import Strata, hold_out, stratify
+from hftune.data.splits import Strata, hold_out, quantile_bins, stratify
 from hftune.data.table_source import table
 from hftune.errors import DataError, MissingPackageError
 from hftune.recipe.schema import DataRecipe
 from hftune.units import parse_span
 
 logger = logging.getLogger(__name__)
+
+# Hold-outs follow the target by tenths.
+_MOST_BINS = 10
 
 SOURCES: Mapping[str, Callable[..., Found]] = {
     "hub_dataset": hub_dataset,
@@ -48,11 +59,11 @@ SOURCES: Mapping[str, Callable[..., Found]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Readable:
-    """A part's rows whose images can be read, with their class names."""
+    """A part's rows whose images can be read, with their class names or numbers."""
 
     part: Part
     positions: Positions
-    labels: RowLabels
+    labels: RowLabels | RowNumbers
 
     def at(self, rows: Positions) -> _Readable:
         return replace(self, positions=self.positions[rows], labels=self.labels.at(rows))
@@ -66,21 +77,13 @@ def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
     """
     found = find_data(data)
     readable = {
-        name: _drop_unreadable(part, read_labels(part, problem), data)
+        name: _drop_unreadable(part, _read(part, problem), data)
         for name, part in found.parts.items()
     }
-    names = order_names(readable["train"].labels)
-    check_number(names, problem, where=data.source.name)
+    space = _label_space(readable["train"].labels, problem, where=data.source.name)
     rules = _carve_absent(readable, data)
-    targets = {
-        name: encode(one.labels, LabelSpace(names=names, multi=problem == "multi_label"))
-        for name, one in readable.items()
-    }
-    labels = LabelSpace(
-        names=names,
-        multi=problem == "multi_label",
-        counts=count_classes(targets["train"], len(names)),
-    )
+    targets = {name: _encode(one.labels, space) for name, one in readable.items()}
+    labels = _with_facts(space, targets["train"])
     splits = {
         name: _split(name, one, targets[name], labels, data) for name, one in readable.items()
     }
@@ -97,7 +100,7 @@ def find_data(data: DataRecipe) -> Found:
     """Run a recipe's data source. Raises MissingPackageError without the `datasets` library."""
     source = bind(data.source, SOURCES, family="data source")
     try:
-        found = source()
+        found = as_found(source(), source=data.source.name)
     except ModuleNotFoundError as error:
         if error.name != "datasets":
             raise
@@ -111,7 +114,33 @@ def find_data(data: DataRecipe) -> Found:
     return found
 
 
-def _drop_unreadable(part: Part, labels: RowLabels, data: DataRecipe) -> _Readable:
+def _read(part: Part, problem: ProblemName) -> RowLabels | RowNumbers:
+    """Read the label column as the problem needs it."""
+    return read_numbers(part) if problem == "regression" else read_labels(part, problem)
+
+
+def _label_space(labels: RowLabels | RowNumbers, problem: ProblemName, *, where: str) -> LabelSpace:
+    """Give what all training rows say is to be told apart, or to be given as a number."""
+    if isinstance(labels, RowNumbers):
+        check_spread(labels)
+        return LabelSpace(names=(labels.column,), numeric=True)
+    names = order_names(labels)
+    check_number(names, problem, where=where)
+    return LabelSpace(names=names, multi=problem == "multi_label")
+
+
+def _encode(labels: RowLabels | RowNumbers, space: LabelSpace) -> Targets:
+    return encode_numbers(labels) if isinstance(labels, RowNumbers) else encode(labels, space)
+
+
+def _with_facts(space: LabelSpace, train: Targets) -> LabelSpace:
+    """Add what the training targets are like."""
+    if space.numeric:
+        return replace(space, spread=spread_of(train))
+    return replace(space, counts=count_classes(train, space.size))
+
+
+def _drop_unreadable(part: Part, labels: RowLabels | RowNumbers, data: DataRecipe) -> _Readable:
     """Leave out, or stop at, images that cannot be read, as the recipe says."""
     bad = unreadable(part)
     if bad and data.on_bad_image == "stop":
@@ -137,10 +166,12 @@ def _carve_absent(readable: dict[str, _Readable], data: DataRecipe) -> list[str]
             rules.append(f"{name}: the source's own '{readable[name].part.name}'")
         elif share > 0:
             train = readable["train"]
-            held = hold_out(_strata(train, data), share, seed=data.split_seed, stream=stream)
+            strata = _strata(train, data, share=share)
+            held = hold_out(strata, share, seed=data.split_seed, stream=stream)
             rest = np.setdiff1d(np.arange(len(train.positions)), held)
             readable["train"], readable[name] = train.at(rest), train.at(held)
-            by = ", ".join(("label", *data.stratify))
+            target = "target" if isinstance(train.labels, RowNumbers) else "label"
+            by = ", ".join((target, *data.stratify))
             rules.append(
                 f"{name}: {len(held)} of {len(train.positions)} training images ({text}),"
                 f" stratified by {by}, seed {data.split_seed}"
@@ -154,13 +185,17 @@ def _carve_absent(readable: dict[str, _Readable], data: DataRecipe) -> list[str]
     return rules
 
 
-def _strata(train: _Readable, data: DataRecipe) -> Strata:
+def _strata(train: _Readable, data: DataRecipe, *, share: float) -> Strata:
+    """Give the strata of the training rows; numbers by their bin, one for each row held out."""
     table = train.part.table.with_format(None)
     check_columns(table, data.stratify, where="data.stratify")
     columns = []
     for name in data.stratify:
         values = table[name][:]
         columns.append([str(values[row]) for row in train.positions])
+    if isinstance(train.labels, RowNumbers):
+        num_bins = min(_MOST_BINS, max(1, round(share * len(train.positions))))
+        return stratify(quantile_bins(train.labels.values, num_bins).tolist(), columns)
     is_single = all(len(names) == 1 for names in train.labels.names)
     classes = [names[0] if is_single else tuple(sorted(names)) for names in train.labels.names]
     return stratify(classes, columns)
@@ -170,7 +205,7 @@ def _split(
     name: str, readable: _Readable, targets: Targets, labels: LabelSpace, data: DataRecipe
 ) -> Split:
     """Give one split. Raises DataError, or warns, where a class has no example in it."""
-    missing = missing_classes(targets, labels)
+    missing = () if labels.numeric else missing_classes(targets, labels)
     if missing:
         error = missing_error(name, missing, labels)
         if data.missing_classes == "stop":

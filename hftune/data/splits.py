@@ -41,6 +41,21 @@ def stratify(classes: Sequence[Hashable], columns: Sequence[Sequence[Hashable]] 
     return Strata(classes=_numbered(kept), cells=_numbered(list(zip(kept, *columns, strict=True))))
 
 
+def quantile_bins(values: NDArray[np.float64], num_bins: int) -> Positions:
+    """Number the rows of `values` [N] by the bin their value lies in, int64 [N], rising from 0.
+
+    Bins are of about equal size, and equal values share one, so there may be fewer. Where there
+    are no more distinct values than bins, each has its own.
+    """
+    distinct = np.unique(values)
+    if len(distinct) <= num_bins:
+        return np.searchsorted(distinct, values)
+    ranked = np.sort(values)
+    edges = np.unique(ranked[np.arange(1, num_bins) * len(values) // num_bins])
+    bins = np.searchsorted(edges, values, side="right")
+    return np.unique(bins, return_inverse=True)[1].reshape(-1)
+
+
 def hold_out(strata: Strata, share: float, *, seed: int, stream: int) -> Positions:
     """Give the rows, in rising order, of a held-out part of about `share` (0..1) of all.
 
