@@ -14,7 +14,7 @@ from hftune.errors import ComponentError
 from hftune.losses import LOSSES, losses_for
 from hftune.metrics import LOSS, METRICS
 from hftune.optim.optimizers import OPTIMIZERS
-from hftune.optim.schedules import SCHEDULES
+from hftune.optim.schedules import PLATEAU, SCHEDULES
 from hftune.recipe import Resolved
 from hftune.recipe.check import recipe_error
 from hftune.recipe.forms import SpanText
@@ -22,6 +22,7 @@ from hftune.recipe.read import SettingPath
 from hftune.recipe.rules import Finding, components_of
 from hftune.recipe.schema import Component, Recipe
 from hftune.recipe.wording import did_you_mean, listed
+from hftune.train.plan import metrics_of
 
 _MOST_NAMES = 16
 
@@ -72,6 +73,7 @@ def wrong_components(recipe: Recipe) -> Iterator[Finding]:
     if recipe.loss is not None and recipe.loss.name in LOSSES:
         yield from _unfit_loss(recipe, recipe.loss.name)
     yield from _unfit_metrics(recipe)
+    yield from _unfit_schedule(recipe)
 
 
 def _wrong(component: Component, family: Family) -> Iterator[Finding]:
@@ -125,3 +127,19 @@ def _unfit_metrics(recipe: Recipe) -> Iterator[Finding]:
         elif name not in possible:
             close = did_you_mean(name, possible) or f"; give {listed(possible)}"
             yield path, f"no metric for '{recipe.problem}' is called '{name}'{close}"
+
+
+def _unfit_schedule(recipe: Recipe) -> Iterator[Finding]:
+    """Check what a schedule needs from the rest of the recipe, or from its options together."""
+    path, options = ("optim", "schedule"), recipe.optim.schedule.options
+    if recipe.optim.schedule.name == "step":
+        given = [name for name in ("every", "milestones") if options.get(name)]
+        if len(given) != 1:
+            found = "both are given" if given else "neither is given"
+            yield path, f"'step' needs either 'every' or 'milestones'; {found}"
+    metric = options.get("metric")
+    if recipe.optim.schedule.name == PLATEAU and isinstance(metric, str):
+        computed = dict.fromkeys((*metrics_of(recipe), LOSS))
+        if metric not in computed:
+            text = f"this run does not compute '{metric}'; give {listed(computed)}"
+            yield (*path, "metric"), f"{text}, or add it to eval.metrics"

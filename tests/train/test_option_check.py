@@ -80,3 +80,48 @@ def test_every_schedule_takes_a_warm_up(name: str) -> None:
     check_options_of(
         resolve_recipe("small.yaml", [f"optim.schedule={name}", "optim.schedule.warmup=1 epoch"])
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting", "text"),
+    [
+        (
+            ["optim.schedule={name: plateau, metric: macro_f1}", "eval.metrics=[auroc]"],
+            "optim.schedule.metric",
+            "this run does not compute 'macro_f1'; give 'auroc', 'accuracy', 'loss', or add it to "
+            "eval.metrics",
+        ),
+        (
+            ["optim.schedule=step"],
+            "optim.schedule",
+            "'step' needs either 'every' or 'milestones'; neither is given",
+        ),
+        (
+            ["optim.schedule={name: step, every: 1 epoch, milestones: [50%]}"],
+            "optim.schedule",
+            "'step' needs either 'every' or 'milestones'; both are given",
+        ),
+        (
+            ["optim.schedule={name: multi_step, milestones: []}"],
+            "optim.schedule.milestones",
+            None,
+        ),
+    ],
+)
+def test_a_schedule_is_checked_with_the_rest_of_the_recipe(
+    overrides: list[str], setting: str, text: str | None
+) -> None:
+    Path("small.yaml").write_text(SOUND)
+    with pytest.raises(RecipeError) as caught:
+        check_options_of(resolve_recipe("small.yaml", overrides))
+    (problem,) = caught.value.problems
+    assert problem.setting == setting
+    assert text is None or problem.text == text
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "loss"])
+def test_a_plateau_may_wait_for_any_metric_that_is_computed(metric: str) -> None:
+    Path("small.yaml").write_text(SOUND)
+    check_options_of(
+        resolve_recipe("small.yaml", [f"optim.schedule={{name: plateau, metric: {metric}}}"])
+    )
