@@ -97,13 +97,17 @@ def _layers(results: ResultsRecord) -> str:
 
 
 def _component(component: Component) -> str:
+    """Give a component as name and options; of paths of this machine only the last part."""
     options = ", ".join(f"{name} {_plain(value)}" for name, value in component.options.items())
-    return f"{component.name} ({options})" if options else component.name
+    name = _plain(component.name)
+    return f"{name} ({options})" if options else name
 
 
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_plain(item) for item in value) + "]"
+    if isinstance(value, str) and value.startswith(("/", "~/")):
+        return f"./{value.rstrip('/').rpartition('/')[2]}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
