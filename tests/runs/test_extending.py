@@ -35,7 +35,9 @@ data:
 
 
 def pieces() -> list[str]:
-    return re.findall(r"```python\n# parts\.py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    return re.findall(
+        r"```python\n# parts\.py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_all_pieces_train_together(recipe, command, metrics, tmp_path):
     rates = [entry["lr"] for entry in metrics(run, "train")]
     # The triangle with its top at half of six steps, times 1e-3.
     assert rates == pytest.approx([0, 1e-3 / 3, 2e-3 / 3, 1e-3, 2e-3 / 3, 1e-3 / 3])
-    newest = sorted((run / "checkpoints").iterdir())[-1]
+    newest = max((run / "checkpoints").iterdir())
     with safe_open(newest / "optimizer.safetensors", "pt") as kept:
         assert "head.weight/square_avg" in kept.keys()  # noqa: SIM118 - no mapping
     data = json.loads((run / "data.json").read_text())
@@ -75,7 +77,7 @@ def test_a_run_of_own_pieces_goes_on_bit_equal(recipe, tmp_path):
     for run, length in ((whole, "2 epochs"), (parts, "1 epoch"), (parts, "2 epochs")):
         words = [f"train.length={length}", "optim.schedule=constant"]
         finetune(load_recipe(recipe, words), output=run)
-    newest = [sorted((run / "checkpoints").iterdir())[-1] for run in (whole, parts)]
+    newest = [max((run / "checkpoints").iterdir()) for run in (whole, parts)]
     assert newest[0].name == newest[1].name
     for name in ("model.safetensors", "optimizer.safetensors"):
         assert (newest[0] / name).read_bytes() == (newest[1] / name).read_bytes()
