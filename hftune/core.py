@@ -58,7 +58,8 @@ class Spread:
 class LabelSpace:
     """The classes in training order. `counts` are training examples per class.
 
-    With `numeric` there is no class but a number: its name alone, and in `spread` what the training
+    `num_examples` is how many training examples there are, 0 where that is not known. With
+    `numeric` there is no class but a number: its name alone, and in `spread` what the training
     targets are like, where that is known.
     """
 
@@ -67,6 +68,7 @@ class LabelSpace:
     counts: tuple[int, ...] = ()
     numeric: bool = False
     spread: Spread | None = None
+    num_examples: int = 0
 
     @property
     def problem(self) -> ProblemName:

@@ -136,8 +136,8 @@ def _encode(labels: RowLabels | RowNumbers, space: LabelSpace) -> Targets:
 def _with_facts(space: LabelSpace, train: Targets) -> LabelSpace:
     """Add what the training targets are like."""
     if space.numeric:
-        return replace(space, spread=spread_of(train))
-    return replace(space, counts=count_classes(train, space.size))
+        return replace(space, spread=spread_of(train), num_examples=len(train))
+    return replace(space, counts=count_classes(train, space.size), num_examples=len(train))
 
 
 def _drop_unreadable(part: Part, labels: RowLabels | RowNumbers, data: DataRecipe) -> _Readable:

@@ -154,7 +154,12 @@ class RunFacts:
         names = self.model.label_names
         train = self.data.splits.get("train")
         counts = tuple(train.per_class.get(name, 0) for name in names) if train else ()
-        return LabelSpace(names=names, multi=self.model.problem == "multi_label", counts=counts)
+        return LabelSpace(
+            names=names,
+            multi=self.model.problem == "multi_label",
+            counts=counts,
+            num_examples=train.count if train else 0,
+        )
 
 
 def read_run(run: Path) -> RunFacts:
