@@ -1,8 +1,8 @@
 """Every error a user can meet, as one small tree.
 
 A message says what was found, what is allowed, where, and what to do next. The exit code of the
-command line follows from the class: 2 the request is wrong, 3 the machine or the Hub is not able,
-75 stopped with a checkpoint kept.
+command line follows from the class: 1 a defect of ours, 2 the request is wrong, 3 the machine or
+the Hub is not able, 75 stopped with a checkpoint kept.
 """
 
 from collections.abc import Sequence
@@ -167,3 +167,9 @@ class Stopped(HftuneError):
     """A signal or the time budget ended the run; a checkpoint was kept."""
 
     exit_code = 75
+
+
+class DefectError(HftuneError, AssertionError):
+    """A promise of hftune's own was broken; what was asked for and the machine are right."""
+
+    exit_code = 1

@@ -8,6 +8,7 @@ from hftune import errors
 from hftune.errors import (
     AbilityError,
     DataError,
+    DefectError,
     DiskError,
     HftuneError,
     HubError,
@@ -28,11 +29,13 @@ CLASSES = sorted(
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
-def test_every_error_has_one_of_three_exit_codes(error: type[HftuneError]) -> None:
+def test_every_error_has_one_of_the_exit_codes(error: type[HftuneError]) -> None:
     if issubclass(error, AbilityError):
         expected = 3
     elif error is Stopped:
         expected = 75
+    elif error is DefectError:
+        expected = 1
     else:
         expected = 2
         assert error is HftuneError or issubclass(error, RequestError)
