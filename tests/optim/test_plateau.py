@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -56,6 +56,7 @@ def reference(made, values, *, higher_is_better):
     return found
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(VALUES, max_size=40),
     higher_is_better=st.booleans(),
