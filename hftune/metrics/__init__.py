@@ -1,19 +1,20 @@
 """Metrics by name, computed exactly over a whole split through torchmetrics.
 
 A metric is a `torchmetrics.Metric` class, made for K classes: `update(scores, targets)`, then
-`compute()`, which gives NaN where the targets leave it undefined. Scores are probabilities
-float64 [N, K]; targets are int64 [N], or int64 [N, K] zeros and ones with several labels. To add
-one, give `METRICS` a line with the class and the options that each problem needs.
+`compute()`, which gives NaN where the data leave it undefined. Scores are probabilities
+float64 [N, K]; targets are int64 [N], or int64 [N, K] zeros and ones with several labels. With
+regression K is 1, and both are numbers float64 [N, 1]. To add one, give `METRICS` a line with the
+class and the options that each problem needs.
 """
 
 import difflib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import cast
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import (
@@ -26,81 +27,27 @@ from torchmetrics.classification import (
     MultilabelPrecision,
     MultilabelRecall,
 )
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    multiclass_confusion_matrix,
-    multiclass_stat_scores,
-    multilabel_stat_scores,
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from torchmetrics.functional.regression import (
+    mean_absolute_error,
+    pearson_corrcoef,
+    r2_score,
+    spearman_corrcoef,
 )
 
 from hftune.core import LabelSpace, ProblemName
 from hftune.errors import ComponentError, PlanError
+from hftune.metrics.classes import BalancedAccuracy, OneVersusRest, confusion, per_class
+from hftune.metrics.numbers import (
+    Correlation,
+    NumberAgreement,
+    NumberError,
+    root_mean_squared_error,
+)
 
 logger = logging.getLogger(__name__)
 
 LOSS = "loss"
-
-
-class BalancedAccuracy(Metric):  # type: ignore[misc]  # torchmetrics is untyped here
-    """The mean of the recalls of the classes that have examples."""
-
-    higher_is_better = True
-    full_state_update = False
-
-    def __init__(self, num_classes: int, *, sync_on_compute: bool = True) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
-        for state in ("hits", "examples"):
-            self.add_state(state, torch.zeros(num_classes, dtype=torch.int64), "sum")
-
-    def update(self, scores: Tensor, targets: Tensor) -> None:
-        """Count scores [N, K] against class positions [N]."""
-        num_classes = len(self.examples)
-        right = targets[scores.argmax(dim=1) == targets]
-        self.hits += torch.bincount(right, minlength=num_classes)
-        self.examples += torch.bincount(targets, minlength=num_classes)
-
-    def compute(self) -> Tensor:
-        """Give the mean, a scalar."""
-        recalls: Tensor = self.hits / self.examples
-        return recalls[self.examples > 0].mean()
-
-
-class OneVersusRest(Metric):  # type: ignore[misc]  # torchmetrics is untyped here
-    """The mean over classes of a score of one class's ranking against the rest.
-
-    A class needs examples and counterexamples to take part. `per_class` [K] is there after
-    `compute`, NaN for the others.
-    """
-
-    higher_is_better = True
-    full_state_update = False
-
-    def __init__(
-        self, num_classes: int, *, of: Callable[..., Tensor], sync_on_compute: bool = True
-    ) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
-        self.num_classes = num_classes
-        self.of = of
-        self.per_class = torch.full((num_classes,), math.nan, dtype=torch.float64)
-        for state in ("scores", "targets"):
-            self.add_state(state, [], "cat")
-
-    def update(self, scores: Tensor, targets: Tensor) -> None:
-        """Keep scores [N, K] and targets [N] or [N, K]."""
-        self.scores.append(scores)
-        self.targets.append(targets)
-
-    def compute(self) -> Tensor:
-        """Give the mean, a scalar; NaN where no class takes part."""
-        scores, targets = torch.cat(self.scores), torch.cat(self.targets)
-        for position in range(self.num_classes):
-            truth = targets == position if targets.ndim == 1 else targets[:, position] == 1
-            if bool(truth.any()) and not bool(truth.all()):
-                self.per_class[position] = self.of(
-                    scores[:, position], truth.long(), validate_args=False
-                )
-        return self.per_class.nanmean()
 
 
 METRICS: dict[str, dict[ProblemName, partial[Metric]]] = {
@@ -127,19 +74,31 @@ METRICS: dict[str, dict[ProblemName, partial[Metric]]] = {
     },
     "average_precision": {"single_label": partial(OneVersusRest, of=binary_average_precision)},
     "mean_average_precision": {"multi_label": partial(OneVersusRest, of=binary_average_precision)},
+    "mae": {"regression": partial(NumberError, of=mean_absolute_error)},
+    "rmse": {"regression": partial(NumberError, of=root_mean_squared_error)},
+    "r2": {"regression": partial(NumberAgreement, of=r2_score)},
+    "pearson": {"regression": partial(Correlation, of=pearson_corrcoef)},
+    "spearman": {"regression": partial(Correlation, of=spearman_corrcoef)},
 }
 
-# Metrics that say something only from this number of classes on, where it is above two.
+# Metrics that say something only from this number of classes on, where it is above one.
 MIN_CLASSES: Mapping[str, int] = {"top5_accuracy": 6}
+
+# Why a metric may be undefined.
+_UNDEFINED: Mapping[ProblemName, str] = {
+    "single_label": "the targets hold one class only",
+    "multi_label": "the targets hold one class only",
+    "regression": "the targets or the outputs are all the same number",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValues:
-    """Metrics over one split, all finite; what the targets leave undefined is absent.
+    """Metrics over one split, all finite; what the data leave undefined is absent.
 
     `per_class` maps a class name to precision, recall, f1 (absent without examples), count and
     what `OneVersusRest` metrics give. `confusion` [K][K] counts by (true, predicted) class; empty
-    with several labels.
+    with several labels. With regression both are empty.
     """
 
     values: dict[str, float]
@@ -152,7 +111,7 @@ def metrics_for(problem: ProblemName, *, num_classes: int) -> tuple[str, ...]:
     return tuple(
         name
         for name, makers in METRICS.items()
-        if problem in makers and num_classes >= MIN_CLASSES.get(name, 2)
+        if problem in makers and num_classes >= MIN_CLASSES.get(name, 1)
     )
 
 
@@ -161,7 +120,8 @@ def check_metrics(names: Sequence[str], labels: LabelSpace, *, problem: ProblemN
     fitting = metrics_for(problem, num_classes=labels.size)
     for name in names:
         if name not in fitting:
-            raise _unfit(name, fitting, problem=f"'{problem}' with {labels.size} classes")
+            noun = "number" if labels.numeric else f"class{'es' * (labels.size != 1)}"
+            raise _unfit(name, fitting, problem=f"'{problem}' with {labels.size} {noun}")
 
 
 def higher_is_better(name: str) -> bool:
@@ -170,8 +130,8 @@ def higher_is_better(name: str) -> bool:
         return False
     if name not in METRICS:
         raise _unfit(name, (*METRICS, LOSS), problem="any problem")
-    make = next(iter(METRICS[name].values()))
-    return bool(make(MIN_CLASSES.get(name, 2)).higher_is_better)
+    metric_class = cast("type[Metric]", next(iter(METRICS[name].values())).func)
+    return bool(metric_class.higher_is_better)
 
 
 def is_better(value: float, than: float, *, metric: str) -> bool:
@@ -189,14 +149,15 @@ def compute_metrics(
 ) -> MetricValues:
     """Compute metrics over a whole split, on the device of its arguments.
 
-    `logits` [N, K], N > 0; `targets` int64 [N], or [N, K] zeros and ones with several labels.
+    `logits` [N, K], N > 0; `targets` int64 [N], or [N, K] zeros and ones with several labels, or
+    numbers [N, 1].
     Raises ComponentError for a metric that does not fit, PlanError for outputs that are not finite.
     """
     check_metrics(names, labels, problem=problem)
     _check_finite(logits)
     scores = as_scores(logits, problem=problem)
-    targets = targets.long()
-    per_class = _per_class(scores, targets, labels, problem=problem)
+    targets = targets.double() if problem == "regression" else targets.long()
+    rows = {} if problem == "regression" else per_class(scores, targets, labels, problem=problem)
     values: dict[str, float] = {}
     for name in names:
         # Every rank has all examples already: adding the ranks up would count each twice.
@@ -206,19 +167,24 @@ def compute_metrics(
         if math.isfinite(value):
             values[name] = value
         else:
-            _warn_once(f"{name} is left out: the targets hold one class only")
+            _warn_once(f"{name} is left out: {_UNDEFINED[problem]}")
         if isinstance(metric, OneVersusRest):
-            _add_per_class(per_class, name, metric.per_class.tolist())
+            _add_per_class(rows, name, metric.per_class.tolist())
     return MetricValues(
         values=values,
-        per_class=per_class,
-        confusion=_confusion(scores, targets) if problem == "single_label" else [],
+        per_class=rows,
+        confusion=confusion(scores, targets) if problem == "single_label" else [],
     )
 
 
 def as_scores(logits: Tensor, *, problem: ProblemName) -> Tensor:
-    """Give probabilities float64 [N, K]; in fp32 confident ones would round to ties."""
+    """Give probabilities float64 [N, K]; in fp32 confident ones would round to ties.
+
+    With regression a score is the number itself.
+    """
     scores = logits.double()
+    if problem == "regression":
+        return scores
     return scores.softmax(dim=1) if problem == "single_label" else scores.sigmoid()
 
 
@@ -232,39 +198,13 @@ def _check_finite(logits: Tensor) -> None:
         )
 
 
-def _per_class(
-    scores: Tensor, targets: Tensor, labels: LabelSpace, *, problem: ProblemName
-) -> dict[str, dict[str, float]]:
-    """Give precision (0 where never predicted), recall, f1 and count by class name."""
-    if problem == "single_label":
-        counts = multiclass_stat_scores(scores, targets, num_classes=labels.size, average=None)
-    else:
-        counts = multilabel_stat_scores(scores, targets, num_labels=labels.size, average=None)
-    result: dict[str, dict[str, float]] = {}
-    for name, (tp, fp, _, fn, count) in zip(labels.names, counts.tolist(), strict=True):
-        row = {"count": float(count)}
-        if count:
-            row["precision"] = tp / (tp + fp) if tp else 0.0
-            row["recall"] = tp / count
-            row["f1"] = 2 * tp / (2 * tp + fp + fn)
-        result[name] = row
-    return result
-
-
-def _add_per_class(
-    per_class: dict[str, dict[str, float]], name: str, values: Sequence[float]
-) -> None:
-    """Add a metric to the rows of the classes that have it. Side effect: changes `per_class`."""
-    for (label, row), value in zip(per_class.items(), values, strict=True):
+def _add_per_class(rows: dict[str, dict[str, float]], name: str, values: Sequence[float]) -> None:
+    """Add a metric to the rows of the classes that have it. Side effect: changes `rows`."""
+    for (label, row), value in zip(rows.items(), values, strict=True):
         if math.isfinite(value):
             row[name] = value
         else:
             _warn_once(f"{name} leaves out '{label}': no examples, or no counterexamples")
-
-
-def _confusion(scores: Tensor, targets: Tensor) -> list[list[int]]:
-    matrix = multiclass_confusion_matrix(scores, targets, num_classes=scores.shape[1])
-    return [[int(count) for count in row] for row in matrix.tolist()]
 
 
 def _unfit(name: str, fitting: Sequence[str], *, problem: str) -> ComponentError:
