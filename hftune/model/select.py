@@ -3,74 +3,73 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from hftune.core import LayerMap
 from hftune.errors import ModelError
-
-ROLES = ("head", "norm", "bias", "embed")
-_ONE = re.compile(r"(?P<kind>stage|layer)\.(?P<number>-?\d+)")
-_SOME = re.compile(r"(?P<kind>stage|layer)s\[(?P<start>-?\d*):(?P<stop>-?\d*)\]")
-_FORMS = "head, norm, bias, embed, all, stage.N, stages[A:B], layer.N, layers[A:B], name:PATTERN"
+from hftune.recipe.selectors import WORDS, Selector, parse_selector
 
 
 def select(selectors: Sequence[str], layers: LayerMap, names: Iterable[str]) -> frozenset[str]:
     """Give the names, out of `names`, that the selectors pick together.
 
     'not X' takes away what X picks, wherever it stands in the list; a list of 'not' alone starts
-    from all. Stages count the backbone's coarse parts (0 is the stem) without the head, layers all
-    depths with the head as the last; negative numbers count from the end. A pattern with * and ?
-    fits a parameter's name or a module's. Raises ModelError for a selector that fits nothing.
+    from all. `backbone` is all but the head. Stages count the backbone's coarse parts (0 is the
+    stem) without the head, layers all depths with the head as the last; negative numbers count from
+    the end, ranges are Python's. A pattern with * and ? fits a parameter's name or a module's.
+    Raises ModelError for what is no selector or fits nothing, with what exists.
     """
     universe = tuple(names)
+    parsed = [parse_selector(text) for text in selectors]
     wanted: set[str] = set()
     unwanted: set[str] = set()
-    for selector in selectors:
-        negated = selector.startswith("not ")
-        found = _matches(selector.removeprefix("not ").strip(), layers, universe)
-        (unwanted if negated else wanted).update(found)
-    positive = [selector for selector in selectors if not selector.startswith("not ")]
-    selected = (wanted if positive else set(universe)) - unwanted
+    for selector in parsed:
+        found = _matches(selector, layers, universe)
+        (unwanted if selector.negated else wanted).update(found)
+    only_negated = all(selector.negated for selector in parsed)
+    selected = (set(universe) if only_negated else wanted) - unwanted
     if not selected:
         raise ModelError("these selectors leave nothing", found=", ".join(selectors))
     return frozenset(selected)
 
 
-def _matches(selector: str, layers: LayerMap, names: Sequence[str]) -> set[str]:
-    if selector == "all":
-        return set(names)
-    if selector.startswith("name:"):
-        return _by_pattern(selector.removeprefix("name:").strip(), names)
-    if selector in ROLES:
-        found = {name for name in names if layers.role[name] == selector}
-    elif match := _ONE.fullmatch(selector) or _SOME.fullmatch(selector):
-        found = _by_number(match, layers, names)
+def _matches(selector: Selector, layers: LayerMap, names: Sequence[str]) -> set[str]:
+    if selector.kind == "name":
+        return _by_pattern(str(selector.part), names)
+    if selector.kind == "word":
+        found = _by_word(str(selector.part), layers, names)
     else:
-        raise _unknown(selector, names)
+        found = _by_number(selector, layers, names)
     if not found:
-        present = sorted({layers.role[name] for name in names} & set(ROLES))
+        words = [word for word in WORDS if _by_word(word, layers, names)]
         raise ModelError(
-            f"'{selector}' fits nothing in this model",
-            allowed=f"{', '.join(present)}; {_ranges(layers)}",
+            f"'{selector.text}' fits nothing in this model",
+            allowed=f"{', '.join(words)}; stage.0 to stage.{layers.num_stages - 1}; "
+            f"layer.0 to layer.{layers.num_depths - 1}",
             remedy="list the parts with: hftune inspect",
         )
     return found
 
 
-def _by_number(match: re.Match[str], layers: LayerMap, names: Sequence[str]) -> set[str]:
-    is_stage = match["kind"] == "stage"
-    position: Mapping[str, int] = layers.stage if is_stage else layers.depth
+def _by_word(word: str, layers: LayerMap, names: Sequence[str]) -> set[str]:
+    if word == "all":
+        return set(names)
+    if word == "backbone":
+        return {name for name in names if layers.role[name] != "head"}
+    return {name for name in names if layers.role[name] == word}
+
+
+def _by_number(selector: Selector, layers: LayerMap, names: Sequence[str]) -> set[str]:
+    is_stage = selector.kind == "stage"
+    position = layers.stage if is_stage else layers.depth
     everything = range(layers.num_stages if is_stage else layers.num_depths)
-    if "number" in match.groupdict():
-        number = int(match["number"])
-        picked = (
-            {number % len(everything)} if -len(everything) <= number < len(everything) else set()
-        )
+    part = selector.part
+    if isinstance(part, slice):
+        picked = everything[part]
     else:
-        start, stop = (int(text) if text else None for text in (match["start"], match["stop"]))
-        picked = set(everything[start:stop])
+        number = int(part)
+        picked = everything[number : number + 1 or None]
     return {name for name in names if position[name] in picked}
 
 
@@ -84,19 +83,3 @@ def _by_pattern(pattern: str, names: Sequence[str]) -> set[str]:
             remedy="list the names with: hftune inspect",
         )
     return found
-
-
-def _unknown(selector: str, names: Sequence[str]) -> ModelError:
-    words = difflib.get_close_matches(selector, (*ROLES, "all", "stage.0", "layer.0"), n=2)
-    modules = sorted({name.partition(".")[0] for name in names})
-    if selector.partition(".")[0] in modules:
-        words = [f"name:{selector}"]
-    return ModelError(
-        f"'{selector}' is no selector",
-        allowed=_FORMS + ", each also after 'not '",
-        remedy=f"did you mean {' or '.join(words)}?" if words else None,
-    )
-
-
-def _ranges(layers: LayerMap) -> str:
-    return f"stage.0 to stage.{layers.num_stages - 1}; layer.0 to layer.{layers.num_depths - 1}"

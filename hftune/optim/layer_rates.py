@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hftune.core import LayerMap
 from hftune.errors import ModelError, PlanError
 from hftune.model.select import select
+from hftune.recipe.read import dotted
 from hftune.recipe.schema import OptimRecipe
 
 _MULTIPLE = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*x")
@@ -24,7 +25,7 @@ class LayerRate:
     @property
     def setting(self) -> str:
         """The setting that says it."""
-        return f"optim.rates.{self.selector}"
+        return dotted(("optim", "rates", self.selector))
 
 
 def picked_by_rates(
@@ -67,7 +68,7 @@ def _read_rate(selector: str, value: float | str, *, peak: float) -> LayerRate:
             f"the rate of '{selector}' cannot be used",
             found=repr(value),
             allowed="a rate such as 1e-4, a multiple of optim.lr such as '3x', or 0 for a freeze",
-            where=f"optim.rates.{selector}",
+            where=dotted(("optim", "rates", selector)),
         )
     if isinstance(value, str):
         return LayerRate(selector=selector, value=number, is_fixed=False)

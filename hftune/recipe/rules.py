@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
+from hftune.recipe.freeze_rules import broken_freeze_rules
 from hftune.recipe.read import SettingPath
 from hftune.recipe.schema import Component, ModelRecipe, Recipe, UnfreezeStep
 from hftune.recipe.types import component_paths
@@ -15,6 +16,7 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
     """Give each setting that does not go with the others, and the sentence about it."""
     yield from _model(recipe.model)
     yield from _unfreeze(recipe.unfreeze)
+    yield from broken_freeze_rules(recipe)
 
 
 def named_code(recipe: Recipe) -> Iterator[Finding]:

@@ -137,7 +137,7 @@ CASES = {
     "batch_does_not_divide": (2, lambda _: ["train.micro_batch_size=3"]),
     "batch_too_large": (2, lambda _: ["train.batch_size=64"]),
     "unknown_architecture": (2, lambda _: ["model.architecture=test_vitt"]),
-    "unknown_selector": (2, lambda _: ["unfreeze=[{train: [heads]}]"]),
+    "unknown_selector": (2, lambda _: ["unfreeze=[{train: [head, stage.9]}]"]),
     "unknown_metric": (2, lambda _: ["eval.best=acuracy"]),
     "unfit_loss": (2, lambda _: ["loss=focal", "problem=multi_label"]),
     "truncated_weights": (2, truncated),

@@ -2,6 +2,8 @@
 
 import pytest
 import timm
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hftune.core import LayerMap
 from hftune.errors import ModelError
@@ -33,6 +35,18 @@ def starting(known: Known, *prefixes: str) -> frozenset[str]:
 
 def test_head_is_the_classifier(resnet: Known) -> None:
     assert pick(resnet, "head") == {"fc.weight", "fc.bias"}
+
+
+def test_backbone_is_all_but_the_head(resnet: Known) -> None:
+    assert pick(resnet, "backbone") == set(resnet[1]) - pick(resnet, "head")
+    assert pick(resnet, "not head") == pick(resnet, "backbone")
+
+
+def test_backbone_leaves_both_heads_of_a_distilled_model_out() -> None:
+    module = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=7, depth=2)
+    names = tuple(name for name, _ in module.named_parameters())
+    heads = {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
+    assert select(["backbone"], map_layers(module), names) == set(names) - heads
 
 
 def test_all_is_every_name(resnet: Known) -> None:
@@ -93,17 +107,20 @@ def test_only_the_given_names_are_picked(resnet: Known) -> None:
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
-        ("embed", "head, norm; stage.0 to stage.4; layer.0 to layer.9"),
+        ("embed", "all, backbone, head, norm; stage.0 to stage.4; layer.0 to layer.9"),
         ("stage.5", "stage.0 to stage.4"),
+        ("stage.99", "stage.0 to stage.4"),
         ("stage.-6", "stage.0 to stage.4"),
+        ("stage.-7", "stage.0 to stage.4"),
         ("layer.10", "layer.0 to layer.9"),
+        ("layer.-11", "layer.0 to layer.9"),
         ("stages[5:]", "stage.0 to stage.4"),
-        ("haed", "did you mean head?"),
-        ("layer4", "did you mean name:layer4?"),
-        ("layer4.0.conv1", "did you mean name:layer4.0.conv1?"),
+        ("stages[-9:-5]", "stage.0 to stage.4"),
+        ("layers[10:12]", "layer.0 to layer.9"),
         ("name:layer5.*", "close names: layer4."),
         ("name:stem", "close names: "),
-        ("not haed", "did you mean head?"),
+        ("not stage.99", "'stage.99' fits nothing"),
+        ("not name:stem", "no parameter's name fits 'stem'"),
     ],
 )
 def test_a_selector_that_fits_nothing_says_what_exists(
@@ -117,3 +134,78 @@ def test_a_selector_that_fits_nothing_says_what_exists(
 def test_taking_everything_away_is_refused(resnet: Known) -> None:
     with pytest.raises(ModelError, match="leave nothing"):
         pick(resnet, "head", "not all")
+
+
+def test_a_wrong_selector_is_found_beside_right_ones(resnet: Known) -> None:
+    with pytest.raises(ModelError, match=r"'stage.9' fits nothing"):
+        pick(resnet, "all", "stage.9")
+
+
+SELECTORS = st.one_of(
+    st.sampled_from(
+        ["all", "backbone", "head", "norm", "name:layer4.*", "name:*.conv1", "name:fc"]
+    ),
+    st.integers(-5, 4).map(lambda number: f"stage.{number}"),
+    st.integers(-10, 9).map(lambda number: f"layer.{number}"),
+    st.tuples(st.integers(0, 2), st.integers(3, 5)).map(
+        lambda ends: f"stages[{ends[0]}:{ends[1]}]"
+    ),
+    st.tuples(st.integers(0, 4), st.integers(5, 10)).map(
+        lambda ends: f"layers[{ends[0]}:{ends[1]}]"
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=st.lists(SELECTORS, min_size=1, max_size=4), second=SELECTORS)
+def test_several_selectors_pick_their_union(resnet: Known, first: list[str], second: str) -> None:
+    union = frozenset().union(*(pick(resnet, one) for one in first))
+    assert pick(resnet, *first) == pick(resnet, *reversed(first)) == union
+    assert pick(resnet, *first, second) == union | pick(resnet, second)
+
+
+@settings(max_examples=60, deadline=None)
+@given(selector=SELECTORS, other=SELECTORS)
+def test_not_is_the_complement(resnet: Known, selector: str, other: str) -> None:
+    everything, taken = set(resnet[1]), pick(resnet, other)
+    for wanted, selectors in (
+        (everything - taken, [f"not {other}"]),
+        (pick(resnet, selector) - taken, [selector, f"not {other}"]),
+    ):
+        if wanted:
+            assert pick(resnet, *selectors) == wanted
+        else:
+            with pytest.raises(ModelError, match="leave nothing"):
+                pick(resnet, *selectors)
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["stage", "layer"]), data=st.data())
+def test_ranges_are_the_union_of_single_numbers(
+    resnet: Known, kind: str, data: st.DataObject
+) -> None:
+    count = resnet[0].num_stages if kind == "stage" else resnet[0].num_depths
+    start = data.draw(st.none() | st.integers(-count, count - 1))
+    stop = data.draw(st.none() | st.integers(-count, count))
+    numbers = range(count)[start:stop]
+    text = f"{kind}s[{'' if start is None else start}:{'' if stop is None else stop}]"
+    if numbers:
+        singles = [pick(resnet, f"{kind}.{number}") for number in numbers]
+        assert pick(resnet, text) == frozenset().union(*singles)
+        assert sum(map(len, singles)) == len(pick(resnet, text))
+    else:
+        with pytest.raises(ModelError):
+            pick(resnet, text)
+
+
+@given(number=st.integers(1, 5))
+def test_negative_numbers_count_from_the_end(resnet: Known, number: int) -> None:
+    assert pick(resnet, f"stage.-{number}") == pick(resnet, f"stage.{5 - number}")
+
+
+def test_stages_and_the_head_cut_every_model_once(resnet: Known, vit: Known) -> None:
+    for known in (resnet, vit):
+        stages = [pick(known, f"stage.{number}") for number in range(known[0].num_stages)]
+        depths = [pick(known, f"layer.{number}") for number in range(known[0].num_depths)]
+        for parts in ([*stages, pick(known, "head")], depths):
+            assert sorted(name for part in parts for name in part) == sorted(known[1])

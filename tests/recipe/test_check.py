@@ -81,6 +81,38 @@ WRONG: dict[str, tuple[dict[str, str], str, list[str]]] = {
         [],
     ),
     "no_unfreeze": ({"a.yaml": SMALL + "unfreeze: []\n"}, "a.yaml", []),
+    "wrong_selectors": (
+        {
+            "a.yaml": SMALL + "freeze: {layers: [sateg.1, 'stages[5:2]']}\n"
+            "optim: {rates: {haed: 1e-4, 'not norms': 0}}\n"
+            "unfreeze:\n  - {at: 0%, train: [head, layer4.0.conv1]}\n"
+        },
+        "a.yaml",
+        [],
+    ),
+    "frozen_and_wanted": (
+        {
+            "a.yaml": SMALL + "freeze: {stages: 2, layers: [norm, layer.5]}\n"
+            "optim: {rates: {norm: 1e-4, stage.1: 2x, stage.2: 1e-4, stage.3: 0, layer.4: 0x}}\n"
+            "unfreeze:\n"
+            "  - {at: 0%, train: [head, norm]}\n"
+            "  - {at: 5%, train: [head, stage.0, stage.2, stage.3]}\n"
+            "  - {at: 9%, train: [all, not layer.5]}\n"
+        },
+        "a.yaml",
+        [],
+    ),
+    "everything_frozen": (
+        {"a.yaml": SMALL + "freeze: {layers: [head, norm, backbone]}\n"},
+        "a.yaml",
+        [],
+    ),
+    "zero_rate_for_all": ({"a.yaml": SMALL + "optim: {rates: {head: 3x, all: 0}}\n"}, "a.yaml", []),
+    "l2_sp": (
+        {"a.yaml": SMALL + "optim: {l2_sp: {strength: 0.1}}\n"},
+        "a.yaml",
+        ["model.pretrained=false"],
+    ),
     "two_revisions": (
         {"a.yaml": SMALL},
         "a.yaml",
