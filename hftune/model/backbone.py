@@ -15,7 +15,7 @@ from hftune.core import BaseFacts, InputSpec, LabelSpace, Model, RepoRef, Weight
 from hftune.errors import ModelError
 from hftune.hub.card import read_license
 from hftune.model.construct import construct, image_size, is_runtime, shaping_args
-from hftune.model.head import kept_rows, reorder_rows, start_head
+from hftune.model.head import centre_head, kept_rows, reorder_rows, start_head
 from hftune.model.hub_config import HubConfig, read_config, registry_config, weights_in
 from hftune.model.layer_map import head_modules, is_under, map_layers
 from hftune.model.weights import load_into, read_weights
@@ -33,7 +33,8 @@ def build_model(
 
     `source` is the pulled repository or folder; None where the recipe names an architecture only.
     The base's head is kept only if its class names are those of `labels`, row by row under the same
-    name; equal counts are not enough. Random values come from `seed` alone, and the global random
+    name; equal counts are not enough. A new head for a number starts at the mean of the training
+    targets, as far as `labels` state it. Random values come from `seed` alone, and the global random
     state is as before. Nothing is downloaded. Raises ModelError and WeightsError.
     """
     config = _config(recipe, source)
@@ -56,6 +57,8 @@ def build_model(
         logger.info("%s starts from random values, seed %d", config.architecture, seed)
     if report.reset:
         start_head(module, head, num_classes=labels.size, init=recipe.head_init, seed=seed)
+        if labels.spread is not None:
+            centre_head(module, head, num_classes=labels.size, value=labels.spread.mean)
     return Model(
         module=module,
         input_spec=input_spec_of(recipe, config),

@@ -72,6 +72,19 @@ def start_head(
                 nn.init.zeros_(bias)
 
 
+def centre_head(module: nn.Module, head: Sequence[str], *, num_classes: int, value: float) -> None:
+    """Let the classifier's last layers start at `value`: their biases, where they have some.
+
+    For a number whose targets lie around `value`, so that the first steps do not go into reaching
+    it. Side effect: changes values in `module`.
+    """
+    for name, child in module.named_modules():
+        if is_under(name, head) and _gives_logits(child, num_classes):
+            bias = child.bias
+            if isinstance(bias, Tensor):
+                nn.init.constant_(bias, value)
+
+
 def _gives_logits(module: nn.Module, num_classes: int) -> bool:
     if isinstance(module, nn.Linear):
         return module.out_features == num_classes

@@ -22,6 +22,7 @@ from hftune.model.weights import load_into, read_weights
 from hftune.recipe.schema import ModelRecipe
 
 _MULTI_LABEL = "multi_label_classification"
+_REGRESSION = "regression"
 # What timm's names of ImageNet weights hold: resnet50.a1_in1k, vit_tiny_patch16_224.augreg_in21k.
 _IMAGENET_TAGS = ("in1k", "in12k", "in21k", "in22k", "imagenet")
 
@@ -52,7 +53,8 @@ def load_classifier(source: RepoRef) -> Classifier:
             where=source.repo_id or str(source.folder),
             remedy="add the names in the order of training; numbers alone would be a guess",
         )
-    labels = LabelSpace(names=names, multi=content.get("problem_type") == _MULTI_LABEL)
+    kind = content.get("problem_type")
+    labels = LabelSpace(names=names, multi=kind == _MULTI_LABEL, numeric=kind == _REGRESSION)
     module = rebuild(config, weights_in(source), num_classes=len(names))
     return Classifier(module=module, input_spec=input_spec_of(_PLAIN, config), labels=labels)
 

@@ -6,6 +6,7 @@ To add one, write a class with the members of `Problem` and give `PROBLEMS` a li
 from hftune.core import ProblemName
 from hftune.problems.contract import Decoded, Problem
 from hftune.problems.multi_label import MultiLabel
+from hftune.problems.regression import Regression
 from hftune.problems.single_label import SingleLabel
 
 __all__ = ["PROBLEMS", "Decoded", "Problem"]
@@ -13,4 +14,5 @@ __all__ = ["PROBLEMS", "Decoded", "Problem"]
 PROBLEMS: dict[ProblemName, Problem] = {
     "single_label": SingleLabel(),
     "multi_label": MultiLabel(),
+    "regression": Regression(),
 }

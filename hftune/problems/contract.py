@@ -12,9 +12,12 @@ from hftune.recipe.schema import Component
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Probabilities float [B, K], and for each example the names that the model chooses."""
+    """Scores float [B, K], and for each example the names that the model chooses.
 
-    probabilities: Tensor
+    Scores are probabilities; with regression they are numbers [B, 1], and names their texts.
+    """
+
+    scores: Tensor
     names: tuple[tuple[str, ...], ...]
 
 

@@ -36,7 +36,7 @@ class MultiLabel:
         probabilities = logits.float().sigmoid()
         chosen = (probabilities > THRESHOLD).tolist()  # host-device sync
         return Decoded(
-            probabilities=probabilities,
+            scores=probabilities,
             names=tuple(
                 tuple(name for name, is_chosen in zip(labels.names, row, strict=True) if is_chosen)
                 for row in chosen

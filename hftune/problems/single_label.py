@@ -41,4 +41,4 @@ class SingleLabel:
         """Give the softmax of `logits` [B, K] and the first of the most probable names."""
         probabilities = logits.float().softmax(dim=1)
         best = probabilities.argmax(dim=1).tolist()  # host-device sync
-        return Decoded(probabilities=probabilities, names=tuple((labels.names[k],) for k in best))
+        return Decoded(scores=probabilities, names=tuple((labels.names[k],) for k in best))
