@@ -19,6 +19,7 @@ from hftune.hub.ref import parse_ref
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
 from hftune.report.plots import draw_report
+from hftune.train.average import owes_average
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.results import judge_best
@@ -74,7 +75,8 @@ def finetune(
         keep_samples(run, splits.val)
     wait_for_all()
     progress = train(plan, model, splits, run)
-    if progress.step < plan.total_steps and not progress.ended_early:
+    over = progress.step == plan.total_steps or progress.ended_early
+    if not over or owes_average(plan, progress):
         raise Stopped(
             f"stopped after step {progress.step} of {plan.total_steps}; a checkpoint is kept",
             where=str(run),

@@ -19,7 +19,7 @@ from hftune.train.plan import best_of
 from hftune.train.run_facts import AVERAGE_FILE, AverageRecord
 
 if TYPE_CHECKING:
-    from hftune.train.loop import Surroundings
+    from hftune.train.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 

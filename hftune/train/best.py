@@ -9,6 +9,7 @@ from hftune.core import EvalResult, Progress
 from hftune.files import committed_folder, write_json
 from hftune.metrics import higher_is_better
 from hftune.model.weights import plain_state, save_weights
+from hftune.optim.plateau import note_evaluation, plateau_rule
 from hftune.recipe.schema import Recipe
 from hftune.train.plan import best_of
 
@@ -33,6 +34,18 @@ def note_result(result: EvalResult, progress: Progress, recipe: Recipe) -> bool:
     patience = recipe.eval.patience
     progress.ended_early = patience is not None and progress.evaluations_without_gain >= patience
     return False
+
+
+def note_plateau(result: EvalResult, progress: Progress, recipe: Recipe) -> None:
+    """Tell the plateau schedule, if the recipe has one, what an evaluation gave.
+
+    Side effect: updates `progress`.
+    """
+    rule = plateau_rule(recipe.optim.schedule)
+    if rule is not None:
+        name = rule.metric or best_of(recipe)
+        value = metric_value(result, name)
+        note_evaluation(rule, progress, value, higher_is_better=higher_is_better(name))
 
 
 def metric_value(result: EvalResult, name: str) -> float:

@@ -83,6 +83,16 @@ def commit_checkpoint(
     return final
 
 
+def restore(run: Path, module: nn.Module) -> tuple[Progress, Memory]:
+    """Load the newest whole checkpoint into `module`, or give a fresh start."""
+    checkpoint = newest_checkpoint(run / CHECKPOINTS)
+    if checkpoint is None:
+        return Progress(), Memory()
+    module.load_state_dict(checkpoint.weights)
+    logger.info("continuing after step %d", checkpoint.progress.step)
+    return checkpoint.progress, checkpoint.memory
+
+
 def prune_checkpoints(folder: Path, *, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints. Called by rank 0 only."""
     for path in list_checkpoints(folder)[:-keep]:

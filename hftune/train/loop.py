@@ -2,39 +2,29 @@
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from hftune.core import Model, Progress, RunPlan, Split, Splits
-from hftune.train.best import note_result, write_best
+from hftune.core import Model, Progress, RunPlan, Splits
+from hftune.train.average import check_mean, owes_average, takes_weights
+from hftune.train.average_end import finish_average
+from hftune.train.best import note_plateau, note_result, write_best
 from hftune.train.checkpoint import (
-    Memory,
+    CHECKPOINTS,
     commit_checkpoint,
-    newest_checkpoint,
     prune_checkpoints,
+    restore,
 )
 from hftune.train.control import Control
-from hftune.train.evaluate import Judge, judge_module, make_judge
+from hftune.train.evaluate import judge_module, make_judge
+from hftune.train.guides import open_guides
 from hftune.train.plan import due, next_phase
 from hftune.train.session import Session, open_session
 from hftune.train.step import train_step
+from hftune.train.surroundings import Surroundings
 from hftune.train.tracking import Tracking
 from hftune.train.world import make_accelerator
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a phase needs besides its session, the same for the whole run."""
-
-    run: Path
-    val: Split
-    judge: Judge
-    control: Control
-    track: Tracking
 
 
 def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
@@ -46,23 +36,31 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     trackers = plan.recipe.track.trackers
     accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
     judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
-    progress, memory = restore(run, model)
+    guides = open_guides(plan, model, judge)
+    progress, memory = restore(run, model.module)
+    check_mean(plan, progress, memory)
     with (
         Control(accelerator, plan) as control,
         Tracking(run, plan, accelerator, step=progress.step) as track,
     ):
-        around = Surroundings(run=run, val=splits.val, judge=judge, control=control, track=track)
+        around = Surroundings(
+            run=run, train=splits.train, val=splits.val, judge=judge, guides=guides,
+            control=control, track=track,
+        )  # fmt: skip
         while (number := next_phase(plan, progress)) is not None:
             progress.phase = number
             phase = plan.phases[number]
             session = open_session(
-                accelerator, model, phase, plan=plan, split=splits.train, memory=memory
-            )
+                accelerator, model, phase, plan=plan, split=splits.train, memory=memory,
+                guides=guides,
+            )  # fmt: skip
             logger.info("steps %d to %d train: %s", progress.step, phase.stop, phase.label)
             stopped = run_phase(session, progress, around)
             memory = session.close()
             if stopped:
-                break
+                return progress
+        if owes_average(plan, progress):
+            finish_average(plan, model, progress=progress, memory=memory, around=around)
     return progress
 
 
@@ -79,8 +77,12 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
             save(session, progress, around)
             return stop
     for micro_batches in session.batches(progress.step, phase.stop):
-        stats = train_step(session, micro_batches, step=progress.step)
+        stats = train_step(
+            session, micro_batches, step=progress.step, rate_factor=progress.plateau_factor
+        )
         progress.step += 1
+        if takes_weights(plan, progress.step):
+            session.mean.take(session.module)
         progress.samples += stats.examples
         progress.skipped_steps += stats.skipped
         around.track.step(progress, stats, report=due(progress.step, plan.log_every, plan))
@@ -118,6 +120,7 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
     progress.owes_evaluation = False
     around.track.result(result, progress)
     is_best = note_result(result, progress, session.plan.recipe)
+    note_plateau(result, progress, session.plan.recipe)
     if is_best and session.accelerator.is_main_process:
         write_best(around.run, module, result)
     return True
@@ -136,13 +139,3 @@ def save(session: Session, progress: Progress, around: Surroundings) -> None:
         )
         prune_checkpoints(folder, keep=session.plan.recipe.save.keep)
     session.accelerator.wait_for_everyone()  # collective
-
-
-def restore(run: Path, model: Model) -> tuple[Progress, Memory]:
-    """Load the newest whole checkpoint into `model`, or give a fresh start."""
-    checkpoint = newest_checkpoint(run / CHECKPOINTS)
-    if checkpoint is None:
-        return Progress(), Memory()
-    model.module.load_state_dict(checkpoint.weights)
-    logger.info("continuing after step %d", checkpoint.progress.step)
-    return checkpoint.progress, checkpoint.memory

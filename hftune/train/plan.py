@@ -10,11 +10,13 @@ from hftune.metrics import check_metrics
 from hftune.optim.groups import ParamGroup, make_groups
 from hftune.optim.optimizers import make_optimizer
 from hftune.optim.phases import make_phases
+from hftune.optim.scaling import peak_lr
 from hftune.optim.schedules import Schedule, make_schedule
 from hftune.problems import PROBLEMS
 from hftune.recipe.forms import is_duration
 from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe
 from hftune.recipe.show import digest as recipe_digest
+from hftune.train.average import settle_swa
 from hftune.train.trackers import check_trackers
 from hftune.train.world import World, choose_precision
 from hftune.units import parse_duration, parse_span
@@ -41,6 +43,9 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
     check_components(recipe, model, splits)
     make_schedule(recipe.optim.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     save_seconds, save_every = _saving(recipe.save, steps_per_epoch)
+    swa_start, swa_every = settle_swa(
+        recipe.optim.swa, steps_per_epoch=steps_per_epoch, total_steps=total_steps
+    )
     precision = choose_precision(recipe.train.precision, world.device)
     numbers = {
         "recipe": recipe_digest(recipe),
@@ -59,13 +64,15 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
         accumulation=recipe.train.batch_size // (micro_batch_size * world.size),
         world_size=world.size,
         precision=precision,
-        peak_lr=recipe.optim.lr,
+        peak_lr=peak_lr(recipe.optim, batch_size=recipe.train.batch_size),
         phases=phases,
         log_every=_interval(recipe.track.every, steps_per_epoch, total_steps),
         eval_every=_interval(recipe.eval.every, steps_per_epoch, total_steps),
         save_seconds=save_seconds,
         save_every=save_every,
         seed=recipe.train.seed,
+        swa_start=swa_start,
+        swa_every=swa_every,
         digest=digest_json(numbers),
     )
 

@@ -21,9 +21,12 @@ from hftune.data.loader import LoaderSpec, choose_workers, train_batches
 from hftune.data.order import Order, Share
 from hftune.losses import LossFunction, make_loss
 from hftune.model.freeze import apply_freeze, set_train_mode
+from hftune.optim.l2_sp import Pull, place_pull
 from hftune.optim.optimizers import make_optimizer
 from hftune.optim.schedules import Schedule
+from hftune.train.average import RunningMean, open_mean
 from hftune.train.checkpoint import Memory
+from hftune.train.guides import Guides
 from hftune.train.plan import loss_of, plan_groups, plan_schedule
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,9 @@ class Session:
     loss: LossFunction
     split: Split
     average: ModelEmaV3 | None
+    mean: RunningMean
+    pull: Pull | None
+    guides: Guides
 
     def batches(self, start: int, stop: int) -> Iterator[list[Batch]]:
         """Give this rank's micro-batches of the steps `start` to `stop` (exclusive)."""
@@ -115,6 +121,8 @@ class Session:
             group_state=group_state,
             scaler=None if scaler is None else scaler.state_dict(),
             average=None if self.average is None else dict(self.average.module.state_dict()),
+            swa=self.mean.values or None,
+            swa_count=self.mean.count,
         )
 
     def close(self) -> Memory:
@@ -128,7 +136,7 @@ class Session:
 
 def open_session(
     accelerator: Accelerator, model: Model, phase: Phase, *, plan: RunPlan, split: Split,
-    memory: Memory,
+    memory: Memory, guides: Guides,
 ) -> Session:  # fmt: skip
     """Freeze, group, wrap; put back the moments of parameters that were training already.
 
@@ -155,6 +163,9 @@ def open_session(
         loss=make_loss(loss_of(plan.recipe), problem=plan.recipe.problem),
         split=split,
         average=average,
+        mean=open_mean(memory),
+        pull=None if guides.start is None else place_pull(guides.start, module),
+        guides=guides,
     )
     session.train_mode()
     return session

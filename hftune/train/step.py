@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hftune.core import Batch
+from hftune.optim.l2_sp import pull_gradients
+from hftune.optim.rate import phase_multiplier
 
 if TYPE_CHECKING:
     from hftune.train.session import Session
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 class StepStats:
     """What one step gave: `loss` is this rank's share of the mean loss, a scalar on the device.
 
-    `rate` is the peak rate times the schedule; `grad_norm` is None without clipping.
+    `rate` is the peak rate times schedule, phase and plateau; `grad_norm` is None without clipping.
     """
 
     loss: Tensor
@@ -29,13 +31,17 @@ class StepStats:
     grad_norm: Tensor | None = None
 
 
-def train_step(session: "Session", micro_batches: Sequence[Batch], *, step: int) -> StepStats:
+def train_step(
+    session: "Session", micro_batches: Sequence[Batch], *, step: int, rate_factor: float = 1.0
+) -> StepStats:
     """Take one optimizer step over this rank's `micro_batches`. Called by every rank.
+
+    `rate_factor` is what a plateau has left of the rates.
 
     The loss is divided by the examples of the whole step, over all ranks and micro-batches.
     """
     plan = session.plan
-    rate = plan.peak_lr * session.schedule(step)
+    rate = plan.peak_lr * rate_multiplier(session, step) * rate_factor
     set_rates(session.optimizer, rate)
     total = torch.zeros((), device=session.accelerator.device)
     for position, batch in enumerate(micro_batches):
@@ -49,7 +55,7 @@ def train_step(session: "Session", micro_batches: Sequence[Batch], *, step: int)
             # DDP averages gradients over ranks; the sum over ranks is wanted.
             session.accelerator.backward(loss * plan.world_size)
         total += loss.detach()
-    norm = _clip(session)
+    norm = _finish_gradients(session)
     session.optimizer.step()
     skipped = bool(session.optimizer.step_was_skipped)
     session.optimizer.zero_grad(set_to_none=True)
@@ -58,6 +64,11 @@ def train_step(session: "Session", micro_batches: Sequence[Batch], *, step: int)
     return StepStats(
         loss=total, rate=rate, examples=plan.batch_size, skipped=skipped, grad_norm=norm
     )
+
+
+def rate_multiplier(session: "Session", step: int) -> float:
+    """Give the multiple of the peak rate at `step`: the schedule's times the phase's."""
+    return session.schedule(step) * phase_multiplier(session.phase, step)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -86,9 +97,17 @@ def _share_of_loss(session: "Session", batch: Batch) -> Tensor:
     return losses.sum() / session.plan.batch_size
 
 
-def _clip(session: "Session") -> Tensor | None:
+def _finish_gradients(session: "Session") -> Tensor | None:
+    """Add the pull of the pretrained point, then clip; give the norm before clipping, if any.
+
+    All ranks' gradients are complete by now. Side effect: unscales and changes gradients.
+    """
     limit = session.plan.recipe.optim.clip_norm
+    if session.pull is None and limit is None:
+        return None
+    session.accelerator.unscale_gradients(session.optimizer)
+    if session.pull is not None:
+        pull_gradients(session.pull)
     if limit is None:
         return None
-    norm = session.accelerator.clip_grad_norm_(session.module.parameters(), limit)
-    return norm.detach() if isinstance(norm, Tensor) else None
+    return nn.utils.clip_grad_norm_(session.module.parameters(), limit).detach()

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from hftune.recipe.schema import EvalRecipe, SaveRecipe, TrainRecipe
-from hftune.train.checkpoint import list_checkpoints
+from hftune.train.checkpoint import CHECKPOINTS, list_checkpoints
 from hftune.train.control import Control
-from hftune.train.loop import CHECKPOINTS, train
+from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.world import join_world
 

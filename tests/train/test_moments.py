@@ -7,6 +7,7 @@ import pytest
 from hftune.core import Progress
 from hftune.recipe.schema import Component
 from hftune.train.checkpoint import Memory, commit_checkpoint, read_checkpoint
+from hftune.train.guides import Guides
 from hftune.train.plan import make_plan
 from hftune.train.session import open_session
 from hftune.train.step import train_step
@@ -16,7 +17,7 @@ from hftune.train.world import join_world, make_accelerator
 def take_steps(plan, model, splits, memory, steps):
     session = open_session(
         make_accelerator("fp32"), model, plan.phases[0], plan=plan, split=splits.train,
-        memory=memory,
+        memory=memory, guides=Guides(),
     )  # fmt: skip
     for step, batches in zip(steps, session.batches(steps.start, steps.stop), strict=True):
         train_step(session, batches, step=step)

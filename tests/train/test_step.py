@@ -4,6 +4,7 @@ import torch
 
 from hftune.optim.schedules import make_schedule
 from hftune.recipe.schema import TrainRecipe
+from hftune.train.guides import Guides
 from hftune.train.plan import make_plan
 from hftune.train.session import Memory, open_session
 from hftune.train.step import seed_step, train_step
@@ -17,7 +18,7 @@ def step_once(recipe, model, splits):
     plan = make_plan(recipe, model, splits, join_world())
     session = open_session(
         make_accelerator("fp32"), model, plan.phases[0], plan=plan, split=splits.train,
-        memory=Memory(),
+        memory=Memory(), guides=Guides(),
     )  # fmt: skip
     micro_batches = next(session.batches(0, 1))
     stats = train_step(session, micro_batches, step=0)
@@ -53,7 +54,7 @@ def test_the_rate_is_written_per_group_before_the_step(make_recipe, make_tiny_mo
     plan = make_plan(recipe, model, splits, join_world())
     session = open_session(
         make_accelerator("fp32"), model, plan.phases[0], plan=plan, split=splits.train,
-        memory=Memory(),
+        memory=Memory(), guides=Guides(),
     )  # fmt: skip
     train_step(session, next(session.batches(4, 5)), step=4)
     schedule = make_schedule(

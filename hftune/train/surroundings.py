@@ -1,0 +1,23 @@
+"""What a phase needs besides its session, the same for the whole run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftune.core import Split
+from hftune.train.control import Control
+from hftune.train.evaluate import Judge
+from hftune.train.guides import Guides
+from hftune.train.tracking import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """The run's folder and splits, and what judges, steers, interrupts and reports it."""
+
+    run: Path
+    train: Split
+    val: Split
+    judge: Judge
+    guides: Guides
+    control: Control
+    track: Tracking
