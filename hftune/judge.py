@@ -1,10 +1,11 @@
 """A run, an artifact or a repository -> its metrics on a split, of its own data or another's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from hftune.core import EvalResult, LabelSpace, Split, Splits
+from hftune.core import EvalResult, LabelSpace, ProblemName, Split, Splits
 from hftune.data.sources import open_splits
 from hftune.errors import DataError, RequestError
 from hftune.hub.pull import pull
@@ -23,7 +24,8 @@ def judge_thing(thing: str, *, data: str | None = None, split: str | None = None
 
     `data` names a recipe whose data to use in place of the thing's own; `split` is train, val or
     test, by default test where there is one. Classes are matched by name. Raises DataError where
-    the names differ, and RequestError where there is no recipe or no such split.
+    the names differ, and RequestError where there is no recipe of the model's
+    problem or no such split.
     """
     classifier, own = open_thing(thing)
     if data is None and not own.is_file():
@@ -33,9 +35,21 @@ def judge_thing(thing: str, *, data: str | None = None, split: str | None = None
             remedy="name a recipe whose data to judge it on: --data RECIPE",
         )
     recipe = load_recipe(data if data is not None else own)
+    check_problem(classifier, recipe.problem)
     splits = open_splits(recipe.data, problem=recipe.problem)
     chosen = choose_split(splits, split)
     return evaluate(match_classes(classifier, splits.labels), chosen, recipe)
+
+
+def check_problem(classifier: Classifier, problem: ProblemName) -> None:
+    """Raise RequestError where the model answers another question than the recipe asks."""
+    if classifier.labels.problem != problem:
+        raise RequestError(
+            "the model and the recipe are for different problems",
+            found=f"a recipe for {problem}",
+            allowed=f"a recipe for {classifier.labels.problem}, as the model is",
+            remedy="name such a recipe with --data",
+        )
 
 
 def open_thing(thing: str) -> tuple[Classifier, Path]:
@@ -62,7 +76,12 @@ def choose_split(splits: Splits, name: str | None) -> Split:
 
 
 def match_classes(classifier: Classifier, labels: LabelSpace) -> Classifier:
-    """Give the classifier with its logits in the order of `labels`. Raises DataError."""
+    """Give the classifier with its logits in the order of `labels`. Raises DataError.
+
+    A number is matched with the number of the data, whatever their columns are called.
+    """
+    if labels.numeric and classifier.labels.numeric:
+        return replace(classifier, labels=labels)
     own = classifier.labels.index
     if set(own) != set(labels.names):
         raise DataError(

@@ -29,28 +29,31 @@ THRESHOLD = 0.5
 class Prediction:
     """What a model says about one image: `scores` in 0..1 by class name, highest first.
 
-    With one label per image they sum to 1; with several each stands for itself.
+    With one label per image they sum to 1; with several each stands for itself. With regression
+    the only score is the number itself, in its own unit, by its name.
     """
 
     path: Path
     scores: Mapping[str, float]
-    multi: bool = False
+    problem: ProblemName = "single_label"
 
     @property
     def label(self) -> str:
-        """The class with the highest score."""
+        """The class with the highest score, or the name of the number."""
         return next(iter(self.scores))
 
     @property
     def score(self) -> float:
-        """The highest score."""
+        """The highest score, or the number."""
         return self.scores[self.label]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes that the image gets: one, or with several labels any number."""
-        if not self.multi:
+        """The classes that the image gets: one, with several labels any number, else none."""
+        if self.problem == "single_label":
             return (self.label,)
+        if self.problem == "regression":
+            return ()
         return tuple(name for name, score in self.scores.items() if score >= THRESHOLD)
 
 
@@ -90,12 +93,11 @@ class Predictor:
                 yield from self._predict(chunk, images)
 
     def _predict(self, paths: Sequence[Path], images: Sequence[Image]) -> Iterator[Prediction]:
-        problem: ProblemName = "multi_label" if self.labels.multi else "single_label"
-        scores = as_scores(self.logits(images), problem=problem)
+        scores = as_scores(self.logits(images), problem=self.labels.problem)
         order = scores.argsort(dim=1, descending=True, stable=True)
         for path, row, ranks in zip(paths, scores.tolist(), order.tolist(), strict=True):
             ranked = {self.labels.names[position]: row[position] for position in ranks}
-            yield Prediction(path=path, scores=ranked, multi=self.labels.multi)
+            yield Prediction(path=path, scores=ranked, problem=self.labels.problem)
 
 
 def predict(
@@ -164,9 +166,8 @@ def _load(source: str | Path | RepoRef) -> Classifier:
 def load_run(run: Path) -> Classifier:
     """Load the best weights so far; the run need not be finished."""
     record = read_model_record(run)
-    labels = LabelSpace(names=record.label_names, multi=record.problem == "multi_label")
     return load_trained(
-        record.base, run / BEST_WEIGHTS, input_spec=record.input_spec, labels=labels
+        record.base, run / BEST_WEIGHTS, input_spec=record.input_spec, labels=record.labels
     )
 
 

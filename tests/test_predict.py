@@ -93,7 +93,7 @@ def test_with_several_labels_each_score_stands_for_itself(make_run, images):
 
 
 def test_no_label_at_all_is_an_answer():
-    prediction = Prediction(path=Path("x"), scores={"a": 0.4, "b": 0.1}, multi=True)
+    prediction = Prediction(path=Path("x"), scores={"a": 0.4, "b": 0.1}, problem="multi_label")
     assert prediction.labels == ()
     assert prediction.label == "a"
 

@@ -8,10 +8,11 @@ from hftune.errors import PublishError
 from hftune.files import digest_json
 from hftune.train.run_facts import ModelRecord
 
-# transformers picks softmax or sigmoid by this key; timm ignores it.
+# transformers picks softmax, sigmoid or neither by this key; timm ignores it.
 PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
+    "regression": "regression",
 }
 # What is kept of the base's own facts: how the architecture is put together, and its provenance.
 # Everything else (its address, its label names, its test size) would be untrue of the new weights.

@@ -34,7 +34,7 @@ def build_model(
     `source` is the pulled repository or folder; None where the recipe names an architecture only.
     The base's head is kept only if its class names are those of `labels`, row by row under the same
     name; equal counts are not enough. A new head for a number starts at the mean of the training
-    targets, as far as `labels` state it. Random values come from `seed` alone, and the global random
+    targets, where `labels` state it. Random values come from `seed` alone, and the global random
     state is as before. Nothing is downloaded. Raises ModelError and WeightsError.
     """
     config = _config(recipe, source)

@@ -35,7 +35,7 @@ class Regression:
 
     def decode(self, logits: Tensor, labels: LabelSpace) -> Decoded:
         """Give the numbers as they are, `logits` [B, 1], and as short texts."""
-        numbers = logits.float()
+        numbers = logits.float().reshape(len(logits), labels.size)
         texts = tuple((f"{number:.6g}",) for (number,) in numbers.tolist())  # host-device sync
         return Decoded(scores=numbers, names=texts)
 

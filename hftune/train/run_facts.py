@@ -11,11 +11,19 @@ dataclass below, written with `to_json` and read back here. No torch, no Acceler
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hftune.core import BaseFacts, DataFacts, EvalResult, InputSpec, LabelSpace, ProblemName
+from hftune.core import (
+    BaseFacts,
+    DataFacts,
+    EvalResult,
+    InputSpec,
+    LabelSpace,
+    ProblemName,
+    Spread,
+)
 from hftune.errors import RunFolderError
 
 T = TypeVar("T")
@@ -48,6 +56,15 @@ class ModelRecord:
     pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
     weights_report: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def labels(self) -> LabelSpace:
+        """What the model tells apart, or the number that it gives; nothing about the data."""
+        return LabelSpace(
+            names=self.label_names,
+            multi=self.problem == "multi_label",
+            numeric=self.problem == "regression",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON values."""
         return asdict(self)
@@ -55,11 +72,15 @@ class ModelRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRecord:
-    """One split: its number of examples, its digest, and its examples per class name."""
+    """One split: its number of examples, its digest, and its examples per class name.
+
+    With regression there are no classes; `spread` says what the targets are like.
+    """
 
     count: int
     digest: str
     per_class: Mapping[str, int] = field(default_factory=dict)
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +171,17 @@ class RunFacts:
 
     @property
     def labels(self) -> LabelSpace:
-        """The classes with their training counts."""
-        names = self.model.label_names
+        """The classes with their training counts, or the number with its training targets."""
+        labels = self.model.labels
         train = self.data.splits.get("train")
-        counts = tuple(train.per_class.get(name, 0) for name in names) if train else ()
-        return LabelSpace(
-            names=names,
-            multi=self.model.problem == "multi_label",
-            counts=counts,
-            num_examples=train.count if train else 0,
+        if train is None:
+            return labels
+        counts = tuple(train.per_class.get(name, 0) for name in labels.names)
+        return replace(
+            labels,
+            counts=() if labels.numeric else counts,
+            num_examples=train.count,
+            spread=train.spread,
         )
 
 
@@ -197,9 +220,16 @@ def read_data_record(run: Path) -> DataRecord:
     raw["facts"] = _build(DataFacts, _part(raw, "facts", path), f"{path}: facts")
     splits = _part(raw, "splits", path)
     raw["splits"] = {
-        name: _build(SplitRecord, split, f"{path}: splits.{name}") for name, split in splits.items()
+        name: _split_record(split, f"{path}: splits.{name}") for name, split in splits.items()
     }
     return _build(DataRecord, raw, str(path))
+
+
+def _split_record(raw: Any, where: str) -> SplitRecord:
+    record = _build(SplitRecord, raw, where)
+    if record.spread is None:
+        return record
+    return replace(record, spread=_build(Spread, record.spread, f"{where}.spread"))
 
 
 def read_results_record(run: Path) -> ResultsRecord:

@@ -11,6 +11,7 @@ import torch
 
 from hftune.core import Model, RunPlan, Split, Splits, WeightsReport
 from hftune.data.labels import count_classes
+from hftune.data.numbers import spread_of
 from hftune.errors import RunFolderError
 from hftune.files import remove_leftovers, write_json, write_text
 from hftune.recipe import load_recipe
@@ -115,14 +116,15 @@ def model_record(recipe: Recipe, model: Model, splits: Splits) -> ModelRecord:
 
 
 def data_record(splits: Splits) -> DataRecord:
-    """Give where the data came from, and each split's count, digest and classes."""
+    """Give where the data came from, and each split's count, digest and targets in short."""
     return DataRecord(
         facts=splits.facts,
         splits={
             split.name: SplitRecord(
                 count=len(split),
                 digest=split.digest,
-                per_class=_per_class(split),
+                per_class={} if split.labels.numeric else _per_class(split),
+                spread=spread_of(split.rows.targets) if split.labels.numeric else None,
             )
             for split in all_splits(splits)
         },
