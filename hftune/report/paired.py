@@ -1,0 +1,227 @@
+"""Statistics of several runs judged on the same images: intervals, counts, what more would show.
+
+NumPy only. Values are indexed [arm, seed]: an arm is a recipe, a run is one arm with one seed.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# How often each image was drawn, int64 [B, N], to a run's metric in each of the B resamples [B].
+Measure = Callable[[Counts], Floats]
+
+LEVEL = 0.95
+# What a sample size is worked out for: the share of repetitions that would show the difference.
+POWER = 0.8
+# Counts in one block of resamples: few enough to stay in the processor's cache.
+_BLOCK = 60_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A value with the lower and upper end of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Say whether `value` lies in the interval, its ends included."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampled:
+    """Metrics of all runs, as they are [A, S] and on the same resamples of the images [B, A, S].
+
+    `seeds` [B, S] says which seeds each resample drew, the same for every arm.
+    """
+
+    values: Floats
+    draws: Floats
+    seeds: Counts
+
+    def arm(self, arm: int) -> Interval:
+        """Give an arm's mean over its seeds."""
+        return percentile_interval(float(self.values[arm].mean()), self._drawn(arm))
+
+    def difference(self, first: int, second: int) -> Interval:
+        """Give the first arm's mean less the second's, resample by resample."""
+        value = float(self.values[first].mean() - self.values[second].mean())
+        return percentile_interval(value, self._drawn(first) - self._drawn(second))
+
+    def image_variance(self, first: int, second: int) -> float:
+        """Give the variance of the difference over other images, with these seeds."""
+        means = self.draws.mean(axis=2)
+        return float(np.nanvar(means[:, first] - means[:, second]))
+
+    def seed_variance(self, first: int, second: int) -> float:
+        """Give the variance of the difference over other seeds, on these images; 0 for one seed."""
+        differences = self.values[first] - self.values[second]
+        if len(differences) == 1:
+            return 0.0
+        return float(differences.var(ddof=1)) / len(differences)
+
+    def _drawn(self, arm: int) -> Floats:
+        """Give an arm's mean over the seeds of each resample [B]."""
+        return np.take_along_axis(self.draws[:, arm], self.seeds, axis=1).mean(axis=1)
+
+
+def resample(
+    measures: Sequence[Sequence[Measure]], *, num_images: int, times: int = 2000, seed: int = 0
+) -> Resampled:
+    """Measure every run, as `measures` [arm][seed] say, on the images and on resamples of them.
+
+    A resample draws `num_images` images with replacement, and as many seeds as there are with
+    replacement; every arm gets the same draws. One seed leaves the images alone. This is the
+    bootstrap of two crossed factors (Owen 2007, "The pigeonhole bootstrap"), paired over arms as
+    in Koehn 2004. Deterministic by `seed`. A metric that a resample leaves undefined is NaN there.
+    """
+    num_seeds = len(measures[0])
+    whole = np.ones((1, num_images), dtype=np.int64)
+    values = _measured(measures, whole)[0]
+    images, runs = (np.random.default_rng([seed, part]) for part in (0, 1))
+    blocks = [
+        _measured(measures, counts) for counts in _drawn_counts(images, num_images, times=times)
+    ]
+    return Resampled(
+        values=values,
+        draws=np.concatenate(blocks),
+        seeds=runs.integers(num_seeds, size=(times, num_seeds)),
+    )
+
+
+def percentile_interval(value: float, draws: Floats) -> Interval:
+    """Give the 95 % percentile interval of bootstrap `draws` [B] (Efron and Tibshirani 1993).
+
+    Undefined draws (NaN) are left out.
+    """
+    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value=value, low=float(low), high=float(high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class McNemar:
+    """Images by who was right, and the exact two-sided p of `only_first` against `only_second`."""
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @property
+    def p(self) -> float:
+        """The probability of a split at least this uneven, were both sides equally likely.
+
+        Exact: the sign test on the images that one alone got right (McNemar 1947, with the
+        binomial in place of chi-squared). No approximation at any count.
+        """
+        return sign_test(self.only_first, self.only_second)
+
+
+def mcnemar(first: Bools, second: Bools) -> McNemar:
+    """Count images [N] by which of two runs was right about them."""
+    return McNemar(
+        both=int((first & second).sum()),
+        only_first=int((first & ~second).sum()),
+        only_second=int((~first & second).sum()),
+        neither=int((~first & ~second).sum()),
+    )
+
+
+def sum_counts(counts: Sequence[McNemar]) -> McNemar:
+    """Add the counts of several seeds. Their p takes each seed's images for new ones: too small."""
+    return McNemar(
+        both=sum(count.both for count in counts),
+        only_first=sum(count.only_first for count in counts),
+        only_second=sum(count.only_second for count in counts),
+        neither=sum(count.neither for count in counts),
+    )
+
+
+def sign_test(first: int, second: int) -> float:
+    """Give the exact two-sided p of `first` heads and `second` tails of a fair coin."""
+    total, fewer = first + second, min(first, second)
+    ways = term = 1  # of total choose 0
+    for position in range(fewer):
+        term = term * (total - position) // (position + 1)
+        ways += term
+    return min(1.0, 2 * ways / 2**total)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Adjust p values for their number, in the given order (Holm 1979, step-down Bonferroni)."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted = [0.0] * len(values)
+    largest = 0.0
+    for rank, position in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[position]))
+        adjusted[position] = largest
+    return adjusted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """What would show a difference in four of five repetitions: more images, or more seeds.
+
+    None where more of it alone would not do.
+    """
+
+    images: int | None
+    seeds: int | None
+
+
+def needed(
+    difference: float,
+    *,
+    image_variance: float,
+    seed_variance: float,
+    num_images: int,
+    num_seeds: int,
+) -> Needed:
+    """Work out how many images, or seeds, would show `difference` were it the true one.
+
+    The normal sample size for a 95 % interval and a power of 80 %, with the two variances falling
+    in proportion to the images and the seeds.
+    """
+    normal = NormalDist()
+    reach = normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(POWER)
+    allowed = (difference / reach) ** 2  # variance that would still show it
+    images = _scaled(num_images, image_variance, allowed - seed_variance)
+    seeds = _scaled(num_seeds, seed_variance, allowed - image_variance)
+    return Needed(images=images, seeds=seeds if num_seeds > 1 else None)
+
+
+def _scaled(count: int, variance: float, allowed: float) -> int | None:
+    """Give the count that brings `variance` down to `allowed`; None where none does."""
+    if allowed <= 0 or variance <= 0:
+        return None
+    return max(count + 1, math.ceil(count * variance / allowed))
+
+
+def _measured(measures: Sequence[Sequence[Measure]], counts: Counts) -> Floats:
+    """Give [B, A, S]."""
+    return np.stack(
+        [np.stack([measure(counts) for measure in arm], axis=1) for arm in measures], axis=1
+    )
+
+
+def _drawn_counts(
+    generator: np.random.Generator, num_images: int, *, times: int
+) -> Iterator[Counts]:
+    """Give int64 [b, N] in blocks of resamples; the size of the blocks changes no draw."""
+    rows = max(1, _BLOCK // num_images)
+    for start in range(0, times, rows):
+        size = min(rows, times - start)
+        drawn = generator.integers(num_images, size=(size, num_images))
+        drawn += num_images * np.arange(size)[:, None]  # a range of its own for each resample
+        counted = np.bincount(drawn.ravel(), minlength=size * num_images)
+        yield counted.reshape(size, num_images)

@@ -1,0 +1,238 @@
+"""A run's answers -> its metric on any resample of the images, thousands of resamples at once."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hftune.core import ProblemName
+from hftune.metrics import METRICS, as_scores
+from hftune.report.paired import Bools, Counts, Floats, Measure
+
+_THRESHOLD = 0.5
+_TOP = 5
+
+
+def make_measure(name: str, logits: Tensor, targets: Tensor, *, problem: ProblemName) -> Measure:
+    """Give the metric `name` of `logits` [N, K] and `targets` as a function of how often.
+
+    Agrees with torchmetrics on the resampled rows; metrics without a formula for counts here are
+    computed by torchmetrics itself, one resample after the other.
+    """
+    scores = as_scores(logits, problem=problem)
+    if name in _OF_HITS:
+        return partial(_mean, _OF_HITS[name](scores, targets).numpy())
+    if name in _OF_TABLES and problem != "regression":
+        return _table_measure(_OF_TABLES[name], scores, targets, several=problem == "multi_label")
+    if name in _OF_ERRORS:
+        return partial(_OF_ERRORS[name], (scores - targets).numpy()[:, 0], targets.numpy()[:, 0])
+    if name in _OF_RANKS:
+        return _rank_measure(_OF_RANKS[name], scores, targets)
+    return partial(_one_by_one, name, problem, scores, targets)
+
+
+def right_answers(logits: Tensor, targets: Tensor, *, problem: ProblemName) -> Bools | None:
+    """Say of which images [N] a run was right; None where answers are numbers.
+
+    With several labels an image counts as right when every label of it is.
+    """
+    if problem == "regression":
+        return None
+    scores = as_scores(logits, problem=problem)
+    hits = _hits if problem == "single_label" else _exact
+    right: Bools = hits(scores, targets).numpy()
+    return right
+
+
+def _hits(scores: Tensor, targets: Tensor) -> Tensor:
+    return scores.argmax(dim=1) == targets
+
+
+def _top_hits(scores: Tensor, targets: Tensor) -> Tensor:
+    top = scores.topk(min(_TOP, scores.shape[1]), dim=1).indices
+    return (top == targets[:, None]).any(dim=1)
+
+
+def _exact(scores: Tensor, targets: Tensor) -> Tensor:
+    return ((scores > _THRESHOLD) == (targets > _THRESHOLD)).all(dim=1)
+
+
+def _mean(values: Floats | Bools, counts: Counts) -> Floats:
+    """Give the mean of values [N] in each resample [B]."""
+    mean: Floats = counts @ values.astype(np.float64) / counts.sum(axis=1)
+    return mean
+
+
+def _table_measure(
+    of: Callable[[Floats, Floats, Floats, bool], Floats],
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    several: bool,
+) -> Measure:
+    """Give a metric of true positives, predicted and actual counts per class."""
+    if several:
+        actual, chosen = targets.numpy() > _THRESHOLD, scores.numpy() > _THRESHOLD
+    else:
+        classes = np.arange(scores.shape[1])
+        actual = targets.numpy()[:, None] == classes
+        chosen = scores.argmax(dim=1).numpy()[:, None] == classes
+    tables = [part.astype(np.float64) for part in (actual & chosen, chosen, actual)]
+
+    def measure(counts: Counts) -> Floats:
+        drawn = counts.astype(np.float64)
+        return of(*(drawn @ part for part in tables), several)
+
+    return measure
+
+
+def _balanced(true: Floats, chosen: Floats, actual: Floats, several: bool) -> Floats:  # noqa: ARG001  # one shape for all
+    return _mean_over(_ratio(true, actual), actual > 0)
+
+
+def _macro_recall(true: Floats, chosen: Floats, actual: Floats, several: bool) -> Floats:
+    return _mean_over(_ratio(true, actual), _counted(chosen, actual, several))
+
+
+def _macro_precision(true: Floats, chosen: Floats, actual: Floats, several: bool) -> Floats:
+    return _mean_over(_ratio(true, chosen), _counted(chosen, actual, several))
+
+
+def _macro_f1(true: Floats, chosen: Floats, actual: Floats, several: bool) -> Floats:
+    return _mean_over(_ratio(2 * true, chosen + actual), _counted(chosen, actual, several))
+
+
+def _micro_f1(true: Floats, chosen: Floats, actual: Floats, several: bool) -> Floats:  # noqa: ARG001  # one shape for all
+    return _ratio(2 * true.sum(axis=1), (chosen + actual).sum(axis=1))
+
+
+def _counted(chosen: Floats, actual: Floats, several: bool) -> Bools:
+    """Say which classes [B, K] enter a macro mean, as torchmetrics has it.
+
+    All labels do; of exclusive classes those that were drawn or predicted.
+    """
+    return np.full(actual.shape, True) if several else (chosen + actual) > 0
+
+
+def _mean_over(values: Floats, counted: Bools) -> Floats:
+    """Give the mean over the counted classes [B, K] -> [B]."""
+    mean: Floats = np.where(counted, values, 0).sum(axis=1) / counted.sum(axis=1)
+    return mean
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Divide; nothing of nothing is 0."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+class _Ranking:
+    """One class against the rest by falling score: where groups of equal scores end."""
+
+    def __init__(self, scores: Floats, truth: Bools) -> None:
+        self.order: NDArray[np.int64] = np.argsort(-scores, kind="stable")
+        self.truth = truth[self.order]
+        ends = np.flatnonzero(np.diff(scores[self.order]))
+        self.ends = np.append(ends, len(scores) - 1)
+
+    def sums(self, counts: Counts) -> tuple[Floats, Floats]:
+        """Give how many positives and negatives [B, G] were drawn down to each group's end."""
+        ranked = counts[:, self.order]
+        positives = np.cumsum(ranked * self.truth, axis=1)[:, self.ends]
+        every = np.cumsum(ranked, axis=1)[:, self.ends]
+        return positives.astype(np.float64), (every - positives).astype(np.float64)
+
+
+def _rank_measure(
+    of: Callable[[Floats, Floats], Floats], scores: Tensor, targets: Tensor
+) -> Measure:
+    """Give a metric of one class's ranking against the rest, as the mean over classes.
+
+    A class takes part in the resamples that drew examples and counterexamples of it.
+    """
+    truths = targets.numpy()
+    rankings = [
+        _Ranking(
+            scores[:, position].numpy(),
+            truths == position if truths.ndim == 1 else truths[:, position] > _THRESHOLD,
+        )
+        for position in range(scores.shape[1])
+    ]
+
+    def measure(counts: Counts) -> Floats:
+        total, classes = np.zeros(len(counts)), np.zeros(len(counts))
+        for ranking in rankings:
+            positives, negatives = ranking.sums(counts)
+            is_defined = (positives[:, -1] > 0) & (negatives[:, -1] > 0)
+            total += np.where(is_defined, of(positives, negatives), 0)
+            classes += is_defined
+        return np.divide(total, classes, out=np.full(len(counts), np.nan), where=classes > 0)
+
+    return measure
+
+
+def _auroc(positives: Floats, negatives: Floats) -> Floats:
+    """Give the chance that a positive outranks a negative, equal scores counting one half."""
+    here = np.diff(positives, axis=1, prepend=0)
+    level = np.diff(negatives, axis=1, prepend=0)
+    below = negatives[:, -1:] - negatives
+    pairs = positives[:, -1] * negatives[:, -1]
+    return _ratio((here * (below + level / 2)).sum(axis=1), pairs)
+
+
+def _average_precision(positives: Floats, negatives: Floats) -> Floats:
+    """Give the mean precision where positives are met, group by group of equal scores."""
+    here = np.diff(positives, axis=1, prepend=0)
+    precision = _ratio(positives, positives + negatives)
+    return _ratio((here * precision).sum(axis=1), positives[:, -1])
+
+
+def _mae(errors: Floats, truth: Floats, counts: Counts) -> Floats:  # noqa: ARG001  # one shape
+    return _mean(np.abs(errors), counts)
+
+
+def _rmse(errors: Floats, truth: Floats, counts: Counts) -> Floats:  # noqa: ARG001  # one shape
+    return np.sqrt(_mean(errors**2, counts))
+
+
+def _r2(errors: Floats, truth: Floats, counts: Counts) -> Floats:
+    """Give the share of the targets' variance that is explained; NaN where they are all equal."""
+    centred = truth.astype(np.float64) - truth.mean(dtype=np.float64)
+    variance = _mean(centred**2, counts) - _mean(centred, counts) ** 2
+    is_spread = np.array([np.ptp(truth[drawn > 0]) > 0 for drawn in counts])
+    left = np.divide(
+        _mean(errors**2, counts), variance, out=np.full(len(counts), np.nan), where=is_spread
+    )
+    return 1 - left
+
+
+def _one_by_one(
+    name: str, problem: ProblemName, scores: Tensor, targets: Tensor, counts: Counts
+) -> Floats:
+    """Compute a metric by torchmetrics on the rows of each resample."""
+    rows = torch.arange(len(scores))
+    values = []
+    for drawn in torch.from_numpy(counts):
+        chosen = rows.repeat_interleave(drawn)
+        metric = METRICS[name][problem](scores.shape[1], sync_on_compute=False)
+        metric.update(scores[chosen], targets[chosen])
+        values.append(float(metric.compute()))
+    return np.array(values)
+
+
+_OF_HITS = {"accuracy": _hits, "top5_accuracy": _top_hits, "exact_match": _exact}
+_OF_TABLES = {
+    "balanced_accuracy": _balanced,
+    "macro_f1": _macro_f1,
+    "micro_f1": _micro_f1,
+    "macro_precision": _macro_precision,
+    "macro_recall": _macro_recall,
+}
+_OF_ERRORS = {"mae": _mae, "rmse": _rmse, "r2": _r2}
+_OF_RANKS = {
+    "auroc": _auroc,
+    "average_precision": _average_precision,
+    "mean_average_precision": _average_precision,
+}
