@@ -35,10 +35,10 @@ class LoaderSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """One batch to make: positions in the split, and the epoch that its augmentation is of."""
+    """One batch to make: positions in the split, and the turn of each that is augmented."""
 
-    epoch: int
     rows: Positions
+    turns: Positions
 
 
 def train_batches(
@@ -54,9 +54,9 @@ def train_batches(
     def make(wanted: _Wanted) -> list[Tensor]:
         images = [
             transform(
-                split.rows.image(int(row)), augmentation_random(order.seed, wanted.epoch, int(row))
+                split.rows.image(int(row)), augmentation_random(order.seed, int(turn), int(row))
             )
-            for row in wanted.rows
+            for row, turn in zip(wanted.rows, wanted.turns, strict=True)
         ]
         return _tensors(images, transform.spec, split, wanted.rows)
 
@@ -94,8 +94,10 @@ def eval_batches(
 def _wanted_by_step(order: Order, spec: LoaderSpec) -> Iterator[_Wanted]:
     for step in range(spec.start, spec.stop):
         of_step = step_rows(order, step)
-        for rows in micro_batches(of_step.rows, spec.share, spec.micro_batch_size):
-            yield _Wanted(epoch=of_step.epoch, rows=rows)
+        rows = micro_batches(of_step.rows, spec.share, spec.micro_batch_size)
+        turns = micro_batches(of_step.turns, spec.share, spec.micro_batch_size)
+        for of_rows, of_turns in zip(rows, turns, strict=True):
+            yield _Wanted(rows=of_rows, turns=of_turns)
 
 
 def _tensors(

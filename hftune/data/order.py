@@ -1,10 +1,13 @@
 """Which rows are seen at which step on which rank: pure functions of (seed, epoch, position)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hftune.core import Split
+from hftune.data.balance import Seats, seat_epoch, share_seats
 
 Positions = NDArray[np.int64]
 
@@ -16,12 +19,14 @@ _ORDER, _AUGMENT = 1, 2
 class Order:
     """The endless sequence of global batches over `num_rows` rows.
 
-    Raises ValueError where the rows do not fill one batch: the plan refuses that before.
+    With `seats` classes are drawn by them; without, an epoch shows each row at most once. Raises
+    ValueError where the rows do not fill one batch: the plan refuses that before.
     """
 
     num_rows: int
     batch_size: int
     seed: int
+    seats: Seats | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= self.num_rows:
@@ -35,10 +40,14 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class StepRows:
-    """The rows of one global batch, int64 [batch_size], and the epoch that they belong to."""
+    """The rows of one global batch, int64 [batch_size], and the epoch that they belong to.
+
+    `turns` int64 [batch_size] differs wherever the same row comes again, in the whole run.
+    """
 
     epoch: int
     rows: Positions
+    turns: Positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +62,33 @@ class Share:
             raise ValueError(f"rank {self.rank} is not one of {self.world_size}")
 
 
+def make_order(split: Split, *, batch_size: int, seed: int, balance: float) -> Order:
+    """Give the order of a training split; `balance` 0..1 is how evenly its classes are drawn.
+
+    Raises PlanError where an epoch cannot show every class, and ValueError for a balance of
+    targets that are not one class per row.
+    """
+    plain = Order(num_rows=len(split), batch_size=batch_size, seed=seed)
+    if balance == 0:
+        return plain
+    num_slots = plain.steps_per_epoch * batch_size
+    seats = share_seats(split.rows.targets, num_slots=num_slots, balance=balance)
+    return replace(plain, seats=seats)
+
+
 def step_rows(order: Order, step: int) -> StepRows:
     """Give the rows of optimizer step `step`, counted from 0 over the whole run.
 
-    An epoch shows each row at most once; the rows that do not fill its last batch are other ones
-    each epoch.
+    Without seats an epoch shows each row at most once; the rows that do not fill its last batch are
+    other ones each epoch.
     """
     epoch, position = divmod(step, order.steps_per_epoch)
-    start = position * order.batch_size
-    permutation = _permutation(order.num_rows, order.seed, epoch)
-    return StepRows(epoch=epoch, rows=permutation[start : start + order.batch_size])
+    part = slice(position * order.batch_size, (position + 1) * order.batch_size)
+    if order.seats is not None:
+        seated = seat_epoch(order.seats, order.seed, epoch)
+        return StepRows(epoch=epoch, rows=seated.rows[part], turns=seated.turns[part])
+    rows = _permutation(order.num_rows, order.seed, epoch)[part]
+    return StepRows(epoch=epoch, rows=rows, turns=np.full_like(rows, epoch))
 
 
 def micro_batches(rows: Positions, share: Share, micro_batch_size: int) -> list[Positions]:
@@ -86,9 +112,9 @@ def evaluation_rows(num_rows: int, share: Share) -> Positions:
     return np.arange(share.rank, num_rows, share.world_size, dtype=np.int64)
 
 
-def augmentation_random(seed: int, epoch: int, row: int) -> np.random.Generator:
-    """Give the randomness of one row's augmentation in one epoch, whoever makes it."""
-    return np.random.Generator(np.random.PCG64([_AUGMENT, seed, epoch, row]))
+def augmentation_random(seed: int, turn: int, row: int) -> np.random.Generator:
+    """Give the randomness of one row's augmentation at one of its turns, whoever makes it."""
+    return np.random.Generator(np.random.PCG64([_AUGMENT, seed, turn, row]))
 
 
 @lru_cache(maxsize=4)
