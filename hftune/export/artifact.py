@@ -14,6 +14,7 @@ from hftune.core import Artifact
 from hftune.errors import PublishError, RunFolderError
 from hftune.export.checks import CARD, CONFIG, WEIGHTS, check_folder
 from hftune.export.config import labels_digest, timm_config
+from hftune.export.frozen import copy_receipt
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
 from hftune.export.record import published_recipe, published_run
 from hftune.export.samples import SAMPLES, may_share, read_samples, write_jpegs
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 ARTIFACT = "artifact"
 RECIPE = "hftune/recipe.yaml"
 RECORD = "hftune/run.json"
-PICTURE = "hftune/confusion.png"
+PICTURES = ("confusion.png", "agreement.png")
 _MOST_SCORES = 5
 
 
@@ -62,6 +63,7 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
         _write_model(folder, facts, trained, run_name=recipe.run)
         write_text(folder / RECIPE, published_recipe(recipe))
         write_json(folder / RECORD, published_run(facts, recipe))
+        copy_receipt(run, folder)
         examples = _write_samples(folder, facts, trained)
         write_probe(folder / PROBE, make_probe(trained.module, examples.probe, trained.input_spec))
         card = card_facts(
@@ -178,11 +180,13 @@ def _best(names: Sequence[str], scores: torch.Tensor) -> dict[str, float]:
 
 
 def _copy_picture(run: Path, folder: Path) -> str | None:
-    source = run / "report" / "confusion.png"
-    if not source.is_file():
-        return None
-    shutil.copyfile(source, folder / PICTURE)
-    return PICTURE
+    """Copy the picture of what the model takes for what, where the run has one; say where it is."""
+    for name in PICTURES:
+        source = run / "report" / name
+        if source.is_file():
+            shutil.copyfile(source, folder / "hftune" / name)
+            return f"hftune/{name}"
+    return None
 
 
 def _existing_card(final: Path) -> str | None:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from hftune.errors import PublishError
 from hftune.export.config import PROBLEM_TYPES, shapes_weights
+from hftune.export.frozen import check_receipt
 from hftune.hub.contents import read_contents
 
 WEIGHTS = "model.safetensors"
@@ -54,6 +55,7 @@ def check_folder(folder: Path) -> None:
         config=_read_config(folder / CONFIG), shapes=tensor_shapes(folder / WEIGHTS)
     )
     findings = [finding for check in CHECKS for finding in check(published)]
+    findings += check_receipt(folder, folder / WEIGHTS)
     if findings:
         raise PublishError(
             "this folder would not be read as it is meant",
@@ -132,10 +134,12 @@ def check_head(published: Published) -> Iterator[str]:
 def check_problem(published: Published) -> Iterator[str]:
     """Find a problem type that transformers refuses or scores wrongly (T9)."""
     kind = published.config.get("problem_type")
-    if kind not in {*PROBLEM_TYPES.values(), "regression"}:
+    if kind not in PROBLEM_TYPES.values():
         yield f"problem_type is {kind!r}"
     if kind == "single_label_classification" and published.config.get("num_classes") == 1:
         yield "one class with one label per image: train two classes, the other being its absence"
+    if kind == "regression" and published.config.get("num_classes") != 1:
+        yield f"regression with {published.config.get('num_classes')} outputs, not one number"
 
 
 def check_transform(published: Published) -> Iterator[str]:

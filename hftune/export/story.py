@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hftune.export.frozen import frozen_facts
 from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
 from hftune.recipe.schema import Component, Recipe
 from hftune.train.run_facts import ResultsRecord, RunFacts
@@ -36,7 +37,8 @@ def card_facts(
         training=training_rows(facts, recipe),
         versions=versions(facts.environment),
         samples=tuple(samples),
-        confusion_picture=picture,
+        picture=picture,
+        frozen=frozen_facts(facts),
         limits=tuple(_limits(facts)),
     )
 

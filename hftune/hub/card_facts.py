@@ -38,6 +38,35 @@ class LicenseFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrozenPart:
+    """What of one part of the model ('stage.0', 'head') stood still, of all that it holds."""
+
+    name: str
+    tensors: int
+    of_tensors: int
+    parameters: int
+    of_parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenFacts:
+    """What no phase trained. `parts` are all parts of the model, from input to head.
+
+    `base` and `commit` name the repository whose values the frozen tensors have; None where they
+    have no such origin. `others` are frozen tensors whose values are not the base's own, and are
+    counted in no part; `num_moving` counts statistics of frozen layers that moved. `model_args`
+    are the constructor options that the base is rebuilt with.
+    """
+
+    parts: tuple[FrozenPart, ...]
+    base: str | None
+    commit: str | None
+    others: tuple[str, ...] = ()
+    num_moving: int = 0
+    model_args: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CardFacts:
     """Everything the card says. Mappings are shown in their own order.
 
@@ -47,7 +76,7 @@ class CardFacts:
     share of right answers and none is given, the Wilson score interval is used. `training` maps a
     short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
     version. `confusion_picture` is a path in the repository. `leaks` says what a check for images
-    in several splits found; None if none was made.
+    in several splits found; None if none was made. `frozen` is None where everything trained.
     """
 
     run: str
@@ -67,5 +96,6 @@ class CardFacts:
     samples: tuple[WidgetSample, ...] = ()
     confusion_picture: str | None = None
     leaks: str | None = None
+    frozen: FrozenFacts | None = None
     limits: tuple[str, ...] = ()
     summary: str | None = None

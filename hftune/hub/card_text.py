@@ -1,11 +1,14 @@
 """The part of a model card that people read: sections in a fixed order, from plain facts."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from hftune.core import EvalResult
 from hftune.hub.card_facts import CardFacts
+from hftune.hub.card_frozen import frozen_section
+from hftune.hub.card_table import cell as _cell
+from hftune.hub.card_table import table as _table
 
 # metric -> its id among the Hub's metrics, and how it is called
 _METRICS = {
@@ -37,6 +40,7 @@ def human_part(facts: CardFacts) -> str:
         _per_class(facts),
         _usage(facts),
         _training(facts),
+        frozen_section(facts.frozen, repo_id=facts.repo_id) if facts.frozen else "",
         _data(facts),
         _limits(facts),
         _lineage(facts),
@@ -276,11 +280,6 @@ def _pairs(values: Mapping[str, str]) -> list[list[str]]:
     return [[_cell(name), _cell(value)] for name, value in values.items()]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _folded(table: str, num_rows: int, title: str) -> str:
     """Give a long table folded away behind its title."""
     if num_rows <= _LONG_TABLE:
@@ -292,9 +291,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return str(int(value)) if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
-
-
-def _cell(text: str) -> str:
-    """Give text that cannot break out of its table cell or line."""
-    flat = " ".join(text.split())
-    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

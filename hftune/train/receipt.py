@@ -78,7 +78,7 @@ class OpenReceipt:
             kind="parameter" if name in parameters else "buffer",
             part=_part(model, name),
             numbers=tensor.numel(),
-            from_base=model.base.pretrained and name in model.weights.matched,
+            from_base=name in model.weights.matched and model.layers.role[name] != "head",
             before=self.before[name],
             after=after,
         )

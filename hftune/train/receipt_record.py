@@ -20,7 +20,7 @@ class TensorRecord:
 
     `part` is 'stage.0' or 'head'; `numbers` are counted; `before` is the hash in the model as it
     was built, `after` in the weights that are published. `from_base` says whether its first values
-    came from the base's file; other tensors started at random.
+    are the base's own: not those of a new head, nor of one whose rows were put in order.
     """
 
     kind: Literal["parameter", "buffer"]
