@@ -23,7 +23,6 @@ from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.run_facts import read_average_record
 from hftune.train.surroundings import Surroundings
-from hftune.train.surroundings import Surroundings
 from hftune.train.tracking import Tracking
 from hftune.train.world import join_world, make_accelerator
 from tests.drawn import drawn_splits
@@ -62,8 +61,8 @@ def finish(make_splits, run):
             Tracking(run, plan, accelerator, step=9) as track,
         ):
             around = Surroundings(
-                run=run, train=splits.train, val=splits.val, judge=judge, guides=Guides(), control=control,
-                track=track,
+                run=run, train=splits.train, val=splits.val, judge=judge, guides=Guides(),
+                control=control, track=track,
             )  # fmt: skip
             memory = Memory(swa=mean.values, swa_count=mean.count)
             assert finish_average(plan, model, progress=progress, memory=memory, around=around)
