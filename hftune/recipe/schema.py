@@ -88,6 +88,11 @@ class MixRecipe:
     # One draw for a whole micro-batch, for each pair of its images, or for each image.
     draw: Literal["batch", "pair", "image"] = "batch"
 
+    @property
+    def is_on(self) -> bool:
+        """Say whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
