@@ -1,4 +1,4 @@
-"""Optimizers by name: two of torch's with their options spelled out, and timm's registry.
+"""Optimizers by name: two of torch's with their options spelled out, our own, timm's registry.
 
 An optimizer is a function (parameter groups, *, options) -> torch optimizer. Rates and weight
 decay are not options: they are in the groups. To add one, give `OPTIMIZERS` a line.
@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from hftune.components import bind
 from hftune.errors import ComponentError
 from hftune.optim.groups import ParamGroup
+from hftune.optim.layer_adaptive import LayerAdaptive
 from hftune.recipe.schema import OptimRecipe
 
 TorchGroups: TypeAlias = list[dict[str, object]]
@@ -95,6 +96,16 @@ def sgd(groups: TorchGroups, *, momentum: Beta = 0.9, nesterov: bool = False) ->
     return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
 
 
+def layer_adaptive(
+    groups: TorchGroups,
+    *,
+    betas: tuple[Beta, Beta] = (0.9, 0.999),
+    eps: Annotated[float, Gt(0)] = 1e-8,
+) -> Optimizer:
+    """Momentum with one step size per tensor, from its moments; see `LayerAdaptive`."""
+    return LayerAdaptive(groups, betas=betas, eps=eps)
+
+
 def timm_optimizer(name: str) -> OptimizerFunction:
     """Give timm's optimizer of that name; its signature shows the options that it takes."""
     info = timm.optim.get_optimizer_info(name)
@@ -153,4 +164,5 @@ OPTIMIZERS: dict[str, OptimizerFunction] = {
 } | {
     "adamw": adamw,
     "sgd": sgd,
+    "layer_adaptive": layer_adaptive,
 }

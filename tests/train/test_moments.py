@@ -28,6 +28,7 @@ def take_steps(plan, model, splits, memory, steps):
     "method",
     [
         "adamw",
+        "layer_adaptive",  # counts per parameter, that stay on the CPU
         "lamb",  # a count per group
         "mars",  # counts that are Python's own numbers
         "nadamlegacy",  # a fraction that is a Python number
