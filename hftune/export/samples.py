@@ -33,7 +33,7 @@ class Sample:
 
     @property
     def title(self) -> str:
-        """What the example is called: its class, or its number where it has several."""
+        """What the example is called: its class or number; its place where it has several."""
         number, _, name = self.stem.partition("-")
         return name or f"Example {number}"
 
@@ -41,11 +41,14 @@ class Sample:
 def keep_samples(run: Path, split: Split) -> None:
     """Write up to four images of `split`, of as many classes, as PNG into `run/samples`.
 
+    Of numbers the lowest, the highest and what lies evenly between them.
+
     Called by rank 0, once per run. Raises DataError and DiskError.
     """
     with committed_folder(run / SAMPLES) as folder:
-        for number, row in enumerate(_choose(split.rows.targets), start=1):
-            name = _class_of(split, row)
+        choose = _choose_numbers if split.labels.numeric else _choose
+        for number, row in enumerate(choose(split.rows.targets), start=1):
+            name = _name_of(split, row)
             stem = f"{number}-{name}" if name else str(number)
             _small(split.rows.image(row)).save(folder / f"{stem}.png")
 
@@ -85,9 +88,18 @@ def _choose(targets: np.ndarray) -> list[int]:
     return list(dict.fromkeys(rows))[:_MOST]
 
 
-def _class_of(split: Split, row: int) -> str:
-    """Give the class of a row as it can stand in a file name; empty with several labels."""
+def _choose_numbers(targets: np.ndarray) -> list[int]:
+    """Give the rows at even places in the order of the targets [N, 1], lowest first."""
+    order = np.argsort(targets[:, 0], kind="stable")
+    places = np.linspace(0, len(order) - 1, num=min(_MOST, len(order))).round().astype(int)
+    return [int(row) for row in order[places]]
+
+
+def _name_of(split: Split, row: int) -> str:
+    """Give a row's class or number as it can stand in a file name; empty with several labels."""
     target = split.rows.targets[row]
+    if split.labels.numeric:
+        return f"{float(target[0]):.4g}".replace("+", "")
     if np.ndim(target):
         return ""
     return re.sub(r"[^\w.]+", "-", split.labels.names[int(target)]).strip("-.")[:40]

@@ -7,6 +7,7 @@ from typing import Any
 
 from hftune.export.frozen import frozen_facts
 from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
+from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Component, Recipe
 from hftune.train.run_facts import ResultsRecord, RunFacts
 from hftune.units import format_duration
@@ -38,6 +39,7 @@ def card_facts(
         versions=versions(facts.environment),
         samples=tuple(samples),
         picture=picture,
+        tags=PROBLEMS[facts.model.problem].hub_tags,
         frozen=frozen_facts(facts),
         limits=tuple(_limits(facts)),
     )

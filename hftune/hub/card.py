@@ -105,7 +105,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     return ModelCardData(
         library_name="timm",
         pipeline_tag="image-classification",
-        tags=list(TAGS),
+        tags=list(dict.fromkeys([*TAGS, *facts.tags])),
         license=facts.license.id,
         license_name=facts.license.name,
         license_link=facts.license.link,
@@ -122,10 +122,11 @@ def _metadata(facts: CardFacts) -> ModelCardData:
 def _card_results(facts: CardFacts, result: EvalResult) -> list[CardResult]:
     """Give one line of the model index per metric of a split."""
     data = facts.data
+    task = "regression" if facts.labels.numeric else "classification"
     return [
         CardResult(
-            task_type="image-classification",
-            task_name="Image Classification",
+            task_type=f"image-{task}",
+            task_name=f"Image {task.capitalize()}",
             dataset_type=data.repo_id or _LOCAL_DATA,
             dataset_name=_data_name(data),
             dataset_config=data.config,

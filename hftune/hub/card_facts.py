@@ -75,8 +75,9 @@ class CardFacts:
     that are published. `intervals` maps (split, metric) to a 95% interval; where a metric is a
     share of right answers and none is given, the Wilson score interval is used. `training` maps a
     short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
-    version. `confusion_picture` is a path in the repository. `leaks` says what a check for images
-    in several splits found; None if none was made. `frozen` is None where everything trained.
+    version. `picture` (of what is taken for what) is a path in the repository. `tags` come after
+    those of every card. `leaks` says what a check for images in several splits found; None if none
+    was made. `frozen` is None where everything trained.
     """
 
     run: str
@@ -94,7 +95,8 @@ class CardFacts:
     label_descriptions: Mapping[str, str] = field(default_factory=dict)
     intervals: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     samples: tuple[WidgetSample, ...] = ()
-    confusion_picture: str | None = None
+    picture: str | None = None
+    tags: tuple[str, ...] = ()
     leaks: str | None = None
     frozen: FrozenFacts | None = None
     limits: tuple[str, ...] = ()

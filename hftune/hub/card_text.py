@@ -7,8 +7,10 @@ from pathlib import Path
 from hftune.core import EvalResult
 from hftune.hub.card_facts import CardFacts
 from hftune.hub.card_frozen import frozen_section
+from hftune.hub.card_number import number_limit, number_section, number_sentence
 from hftune.hub.card_table import cell as _cell
 from hftune.hub.card_table import table as _table
+from hftune.hub.card_usage import usage_section
 
 # metric -> its id among the Hub's metrics, and how it is called
 _METRICS = {
@@ -21,11 +23,15 @@ _METRICS = {
     "macro_recall": ("recall", "Macro recall"),
     "auroc": ("roc_auc", "ROC AUC"),
     "roc_auc": ("roc_auc", "ROC AUC"),
+    "mae": ("mae", "MAE"),
+    "rmse": ("rmse", "RMSE"),
+    "r2": ("r_squared", "R2"),
+    "pearson": ("pearsonr", "Pearson correlation"),
+    "spearman": ("spearmanr", "Spearman correlation"),
 }
 # Shares of images answered right, for which the number of images gives an interval.
 _SHARES = frozenset({"accuracy", "exact_match", "top5_accuracy", "top3_accuracy"})
 _SPLITS = {"val": "validation"}
-_MODES = {1: "L", 3: "RGB"}
 _LONG_TABLE = 30
 _Z95 = 1.959963984540054
 
@@ -38,7 +44,7 @@ def human_part(facts: CardFacts) -> str:
         _labels(facts),
         _metrics(facts),
         _per_class(facts),
-        _usage(facts),
+        usage_section(facts),
         _training(facts),
         frozen_section(facts.frozen, repo_id=facts.repo_id) if facts.frozen else "",
         _data(facts),
@@ -80,6 +86,8 @@ def _sentence(facts: CardFacts) -> str:
     start = "trained from scratch"
     if facts.base.pretrained:
         start = f"fine-tuned from `{base}`" if base else "fine-tuned from a local backbone"
+    if facts.labels.numeric:
+        return number_sentence(facts.labels, model=f"`{facts.base.architecture}`, {start}")
     several = "any number of" if facts.labels.multi else "one of"
     return (
         f"An image classifier (`{facts.base.architecture}`, {start}) that gives each image"
@@ -89,6 +97,8 @@ def _sentence(facts: CardFacts) -> str:
 
 def _labels(facts: CardFacts) -> str:
     labels = facts.labels
+    if labels.numeric:
+        return number_section(labels)
     header = ["Position", "Class"]
     if labels.counts:
         header.append("Training images")
@@ -142,7 +152,7 @@ def _interval(facts: CardFacts, result: EvalResult, name: str) -> tuple[float, f
 
 
 def _per_class(facts: CardFacts) -> str:
-    """Give the per-class table of the last split that has one, and the confusion picture."""
+    """Give the per-class table of the last split that has one, and the picture."""
     result = next((result for result in reversed(facts.results) if result.per_class), None)
     parts = []
     if result is not None:
@@ -155,52 +165,9 @@ def _per_class(facts: CardFacts) -> str:
         header = ["Class", *(metric_name(key) for key in columns)]
         table = _folded(_table(header, rows), len(rows), "all classes")
         parts.append(f"### Each class, {split} split\n\n{table}")
-    if facts.confusion_picture is not None:
-        parts.append(f"![Confusion matrix]({facts.confusion_picture})")
-    return "\n\n".join(parts)
-
-
-def _usage(facts: CardFacts) -> str:
-    source = f"hf-hub:{facts.repo_id}" if facts.repo_id else "local-dir:THIS_FOLDER"
-    place = facts.repo_id or "THIS_FOLDER"
-    mode = _MODES.get(facts.input_spec.channels, "RGB")
-    scores = "sigmoid()" if facts.labels.multi else "softmax(-1)"
-    parts = [
-        "## How to use",
-        f"""With timm:
-
-```python
-import timm
-import torch
-from PIL import Image
-
-model = timm.create_model("{source}", pretrained=True).eval()
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-image = Image.open("image.jpg").convert("{mode}")
-with torch.inference_mode():
-    scores = model(transform(image)[None])[0].{scores}
-names = model.pretrained_cfg["label_names"]
-for position in scores.argsort(descending=True)[:5]:
-    print(f"{{names[position]}}: {{scores[position]:.3f}}")
-```""",
-    ]
-    if facts.input_spec.channels == 3:
-        parts.append(
-            f"""With transformers:
-
-```python
-from transformers import pipeline
-
-classify = pipeline("image-classification", model="{place}")
-print(classify("image.jpg"))
-```"""
-        )
-    else:
-        parts.append(
-            f"The model takes {facts.input_spec.channels} channels. transformers' pipeline feeds"
-            " three, so it cannot run this model."
-        )
-    parts.append(f"With hftune: `hftune predict {place} image.jpg`")
+    if facts.picture is not None:
+        shown = "Predicted and true numbers" if facts.labels.numeric else "Confusion matrix"
+        parts.append(f"![{shown}]({facts.picture})")
     return "\n\n".join(parts)
 
 
@@ -242,7 +209,9 @@ def _data(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     lines = list(facts.limits)
-    if not facts.labels.multi:
+    if facts.labels.numeric:
+        lines.append(number_limit(facts.labels))
+    elif not facts.labels.multi:
         lines.append("Every image gets one of the classes above, also one that shows none of them.")
     if facts.results:
         images = sum(result.num_examples for result in facts.results)

@@ -75,7 +75,7 @@ FACTS = CardFacts(
     versions={"hftune": "0.1.0", "torch": "2.11.0"},
     intervals={("test", "macro_f1"): (0.7, 0.84)},
     samples=(WidgetSample(path="samples/1.jpg", title="A cell", scores={"no": 0.9, "a|b": 0.1}),),
-    confusion_picture="confusion.png",
+    picture="confusion.png",
     leaks="none found",
     limits=("Only daylight.",),
 )
