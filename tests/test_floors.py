@@ -23,7 +23,7 @@ HOMES = {
     "huggingface_hub": ("hub/",),
     "datasets": ("data/",),
     "timm": (
-        *("model/", "losses/", "data/augment.py", "data/image_input.py"),
+        *("model/", "losses/", "data/augment.py", "data/image_input.py", "data/mix.py"),
         *("optim/optimizers.py", "train/session.py", "export/outsider.py"),
     ),
     "torchmetrics": ("metrics.py",),
