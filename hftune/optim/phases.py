@@ -80,7 +80,7 @@ def _trainable(entry: UnfreezeStep, parameters: _Parameters, *, where: str) -> f
         if part <= frozen.keys():
             raise PlanError(
                 f"'{label}' is to train and is frozen for good",
-                found=f"all {len(part)} parameters frozen by {settings_of(frozen, part)}",
+                found=_all_of(part, f"frozen by {settings_of(frozen, part)}"),
                 where=where,
                 remedy="take it out of one of the two settings",
             )
@@ -95,13 +95,11 @@ def _check_rates(recipe: Recipe, parameters: _Parameters, phases: Sequence[Phase
     for rate, picked in picked_by_rates(recipe.optim, layers, names).items():
         later = {winners[name].selector for name in picked} - {rate.selector}
         if rate.value > 0 and not picked & ever:
-            reason = picked & frozen.keys()
-            settings = settings_of(frozen, reason) if reason else "unfreeze, which never names them"
             raise PlanError(
-                f"'{rate.selector}' is frozen and given a rate",
-                found=f"a rate in {rate.setting}; kept as they are by {settings}",
+                f"'{rate.selector}' never trains and is given a rate",
+                found=_why_it_rests(picked, frozen),
                 where=rate.setting,
-                remedy="take it out of one of the two settings",
+                remedy="take it out of one of the two settings, or let it train",
             )
         if not any(winners[name] == rate for name in picked):
             raise PlanError(
@@ -111,6 +109,20 @@ def _check_rates(recipe: Recipe, parameters: _Parameters, phases: Sequence[Phase
                 where=rate.setting,
                 remedy=f"put '{rate.selector}' after them, for the last line that fits wins",
             )
+
+
+def _why_it_rests(picked: frozenset[str], frozen: Mapping[str, str]) -> str:
+    """Say what keeps parameters that train in no phase as they are."""
+    reasons = []
+    if picked & frozen.keys():
+        reasons.append(f"frozen by {settings_of(frozen, picked & frozen.keys())}")
+    if picked - frozen.keys():
+        reasons.append("named by no entry of unfreeze")
+    return _all_of(picked, " or ".join(reasons))
+
+
+def _all_of(picked: frozenset[str], fate: str) -> str:
+    return f"all {len(picked)} of its parameters are {fate}"
 
 
 def _check_warmup(entry: UnfreezeStep, position: int, *, warmup: int, length: int) -> None:
