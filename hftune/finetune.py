@@ -20,8 +20,10 @@ from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
 from hftune.report.plots import draw_report
 from hftune.train.average import owes_average
+from hftune.train.best import best_weights
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
+from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
@@ -74,6 +76,7 @@ def finetune(
         write_json(run / "origins.json", dict(origins or {}))
         keep_samples(run, splits.val)
     wait_for_all()
+    receipt = open_receipt(plan, model)
     progress = train(plan, model, splits, run)
     over = progress.step == plan.total_steps or progress.ended_early
     if not over or owes_average(plan, progress):
@@ -82,6 +85,8 @@ def finetune(
             where=str(run),
             remedy="run the same command again to go on",
         )
+    if receipt is not None and world.is_first:
+        receipt.close(run, best_weights(run))
     results = judge_best(plan, model, splits, run=run, progress=progress)
     if not world.is_first:
         return Finished(run=run, results=results)

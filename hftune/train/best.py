@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from hftune.core import EvalResult, Progress
 from hftune.files import committed_folder, write_json
@@ -12,6 +13,7 @@ from hftune.model.weights import plain_state, save_weights
 from hftune.optim.plateau import note_evaluation, plateau_rule
 from hftune.recipe.schema import Recipe
 from hftune.train.plan import best_of
+from hftune.train.run_facts import BEST_WEIGHTS
 
 BEST = "best"
 
@@ -67,6 +69,11 @@ def write_best(run: Path, module: nn.Module, result: EvalResult) -> None:
             aside / "state.json",
             {"step": result.step, "split": result.split, "values": dict(result.values)},
         )
+
+
+def best_weights(run: Path) -> dict[str, Tensor]:
+    """Read the best weights so far, by name, on the CPU."""
+    return load_file(run / BEST_WEIGHTS)
 
 
 def read_best_step(run: Path) -> int:

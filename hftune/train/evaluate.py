@@ -73,7 +73,7 @@ def make_judge(
         labels=labels,
         problem=recipe.problem,
         metrics=metrics_of(recipe),
-        loss=make_loss(loss_of(recipe), problem=recipe.problem),
+        loss=make_loss(loss_of(recipe), problem=recipe.problem, labels=labels),
         batch_size=recipe.eval.batch_size or fallback,
         workers=choose_workers(recipe.data.workers, accelerator.num_processes),
         layout=torch.channels_last if train.channels_last else torch.contiguous_format,

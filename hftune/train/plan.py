@@ -3,9 +3,11 @@
 from dataclasses import asdict
 
 from hftune.core import Model, Phase, Progress, RunPlan, Splits
+from hftune.data.mix import check_mix
+from hftune.data.order import make_order
 from hftune.errors import PlanError
 from hftune.files import digest_json
-from hftune.losses import check_loss, make_loss
+from hftune.losses import check_loss, check_mixed_loss, make_loss
 from hftune.metrics import check_metrics
 from hftune.optim.groups import ParamGroup, make_groups
 from hftune.optim.optimizers import make_optimizer
@@ -30,6 +32,7 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
     """
     check_trackers(recipe.track.trackers)
     micro_batch_size = settle_micro_batch(recipe.train, world.size)
+    check_mix(recipe.data.mix, micro_batch_size=micro_batch_size)
     steps_per_epoch = _steps_per_epoch(len(splits.train), recipe.train.batch_size)
     total_steps = parse_span(recipe.train.length).steps(steps_per_epoch=steps_per_epoch)
     total_steps = max(1, total_steps)
@@ -136,8 +139,16 @@ def plan_to_json(plan: RunPlan, model: Model) -> dict[str, object]:
 
 def check_components(recipe: Recipe, model: Model, splits: Splits) -> None:
     """Build every component once on nothing, so that a wrong one is found before training."""
-    loss = make_loss(loss_of(recipe), problem=recipe.problem)
+    loss = make_loss(loss_of(recipe), problem=recipe.problem, labels=splits.labels)
     check_loss(loss, problem=recipe.problem, num_classes=splits.labels.size)
+    if recipe.data.mix.is_on:
+        check_mixed_loss(loss, num_classes=splits.labels.size)
+    make_order(
+        splits.train,
+        batch_size=recipe.train.batch_size,
+        seed=recipe.train.seed,
+        balance=recipe.data.balance,
+    )
     check_metrics(metrics_of(recipe), splits.labels, problem=recipe.problem)
     everything = frozenset(name for name, _ in model.module.named_parameters())
     groups = make_groups(recipe.optim, model.layers, model.module, trainable=everything)

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.files import write_json
-from hftune.train.best import read_best_step
+from hftune.train.best import best_weights, read_best_step
 from hftune.train.evaluate import compute_logits, judge_outputs, make_judge
 from hftune.train.plan import best_of
 from hftune.train.predictions import write_predictions
-from hftune.train.run_facts import BEST_WEIGHTS, RESULTS_FILE, PhaseRecord, ResultsRecord
+from hftune.train.run_facts import RESULTS_FILE, PhaseRecord, ResultsRecord
 from hftune.train.world import make_accelerator
 
 
@@ -25,7 +24,7 @@ def judge_best(
     Called by every rank; rank 0 writes. Side effect: `model` holds the best weights afterwards.
     """
     accelerator = make_accelerator(plan.precision)
-    model.module.load_state_dict(load_file(run / BEST_WEIGHTS))
+    model.module.load_state_dict(best_weights(run))
     judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
     model.module.to(accelerator.device).to(memory_format=judge.layout)
     step = read_best_step(run)

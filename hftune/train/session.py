@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hftune.core import Batch, Model, Phase, RunPlan, Split
 from hftune.data.image_input import train_transform
 from hftune.data.loader import LoaderSpec, choose_workers, train_batches
-from hftune.data.order import Order, Share
+from hftune.data.order import Order, Share, make_order
 from hftune.losses import LossFunction, make_loss
 from hftune.model.freeze import apply_freeze, set_train_mode
 from hftune.optim.l2_sp import Pull, place_pull
@@ -49,6 +49,7 @@ class Session:
     schedule: Schedule
     loss: LossFunction
     split: Split
+    order: Order
     average: ModelEmaV3 | None
     mean: RunningMean
     pull: Pull | None
@@ -60,7 +61,7 @@ class Session:
         batches = train_batches(
             self.split,
             train_transform(self.model.input_spec, recipe.data.augment),
-            Order(num_rows=len(self.split), batch_size=self.plan.batch_size, seed=self.plan.seed),
+            self.order,
             LoaderSpec(
                 start=start,
                 stop=stop,
@@ -160,8 +161,14 @@ def open_session(
         wrapped=wrapped,
         optimizer=prepared,
         schedule=plan_schedule(plan),
-        loss=make_loss(loss_of(plan.recipe), problem=plan.recipe.problem),
+        loss=make_loss(loss_of(plan.recipe), problem=plan.recipe.problem, labels=split.labels),
         split=split,
+        order=make_order(
+            split,
+            batch_size=plan.batch_size,
+            seed=plan.seed,
+            balance=plan.recipe.data.balance,
+        ),
         average=average,
         mean=open_mean(memory),
         pull=None if guides.start is None else place_pull(guides.start, module),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hftune.core import Batch
 from hftune.optim.l2_sp import pull_gradients
 from hftune.optim.rate import phase_multiplier
+from hftune.train.objective import example_losses
 
 if TYPE_CHECKING:
     from hftune.train.session import Session
@@ -47,11 +48,12 @@ def train_step(
     for position, batch in enumerate(micro_batches):
         last = position == len(micro_batches) - 1
         part = position * plan.world_size + session.accelerator.process_index
-        seed_step(plan.seed, step=step, part=part)
+        seed = micro_batch_seed(plan.seed, step=step, part=part)
+        torch.manual_seed(seed)  # dropout and the like
         # Gradients travel between ranks on the last micro-batch only.
         quiet = contextlib.nullcontext() if last else session.accelerator.no_sync(session.wrapped)
         with quiet:
-            loss = _share_of_loss(session, batch)
+            loss = _share_of_loss(session, batch, seed=seed)
             # DDP averages gradients over ranks; the sum over ranks is wanted.
             session.accelerator.backward(loss * plan.world_size)
         total += loss.detach()
@@ -77,21 +79,19 @@ def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
-def seed_step(seed: int, *, step: int, part: int) -> None:
-    """Seed dropout and the like from (seed, step, position of the micro-batch in the step).
+def micro_batch_seed(seed: int, *, step: int, part: int) -> int:
+    """Give the seed of a micro-batch, 63 bits, from (seed, step, its position in the step).
 
     The position counts over all ranks, so the same batch on other numbers of processes draws the
-    same values. Side effect: seeds torch's global generators.
+    same values.
     """
     digest = hashlib.blake2b(f"{seed} {step} {part}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(digest) >> 1)  # 63 bits: torch takes a signed seed
+    return int.from_bytes(digest) >> 1  # torch takes a signed seed
 
 
-def _share_of_loss(session: "Session", batch: Batch) -> Tensor:
+def _share_of_loss(session: "Session", batch: Batch, *, seed: int) -> Tensor:
     """Give this micro-batch's part of the step's mean loss, a scalar."""
-    inputs, targets = session.to_device(batch)
-    logits = session.wrapped(inputs)
-    losses = session.loss(logits, targets)
+    losses = example_losses(session, batch, seed=seed)
     if batch.weights is not None:
         losses = losses * batch.weights.to(losses.device)
     return losses.sum() / session.plan.batch_size

@@ -7,7 +7,7 @@ from hftune.recipe.schema import TrainRecipe
 from hftune.train.guides import Guides
 from hftune.train.plan import make_plan
 from hftune.train.session import Memory, open_session
-from hftune.train.step import seed_step, train_step
+from hftune.train.step import micro_batch_seed, train_step
 from hftune.train.world import join_world, make_accelerator
 
 # Sums of floats in another order: about 1e-7 of the largest value per addition.
@@ -71,6 +71,6 @@ def test_a_seed_depends_on_every_part():
     for seed in (0, 1, 2):
         for step in (0, 1, 2):
             for part in (0, 1, 2):
-                seed_step(seed, step=step, part=part)
+                torch.manual_seed(micro_batch_seed(seed, step=step, part=part))
                 draws.add(torch.rand(()).item())
     assert len(draws) == 27
