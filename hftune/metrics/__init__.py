@@ -139,6 +139,11 @@ def is_better(value: float, than: float, *, metric: str) -> bool:
     return value > than if higher_is_better(metric) else value < than
 
 
+def is_share(name: str) -> bool:
+    """Say whether a metric is a share of 0 to 1, which may be read as a percentage."""
+    return name in METRICS and "regression" not in METRICS[name]
+
+
 def compute_metrics(
     names: Sequence[str],
     logits: Tensor,

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from hftune.recipe.freeze_rules import broken_freeze_rules
 from hftune.recipe.read import SettingPath
+from hftune.recipe.regression_rules import broken_regression_rules
 from hftune.recipe.schema import Component, ModelRecipe, Recipe, UnfreezeStep
 from hftune.recipe.swa_rules import broken_swa_rules
 from hftune.recipe.types import component_paths
@@ -19,6 +20,7 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
     yield from _unfreeze(recipe.unfreeze)
     yield from broken_freeze_rules(recipe)
     yield from broken_swa_rules(recipe)
+    yield from broken_regression_rules(recipe)
 
 
 def named_code(recipe: Recipe) -> Iterator[Finding]:

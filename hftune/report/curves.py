@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from hftune.metrics import LOSS, higher_is_better, is_share
 from hftune.report.history import History, Point, read_history
 from hftune.report.style import BLUE, CYCLE, GREY, MARKERS, ORANGE, figure, note, save
 from hftune.train.run_facts import RESULTS_FILE, ResultsRecord, read_results_record
@@ -66,14 +67,13 @@ def _draw_metrics(axes: Axes, history: History, results: ResultsRecord | None) -
     points = history.evaluations.get("val", ())
     first = results.best_metric if results is not None else None
     names = metric_names(points, first=first)
-    shown = [value for name in names for value in _series(points, name, history)[1]]
     for name, color, marker in zip(names, CYCLE, MARKERS, strict=False):
         times, values = _series(points, name, history)
         axes.plot(times, values, color=color, marker=marker, markersize=4, label=words(name))
     if not names:
         axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", color=GREY)
         return
-    if all(0 <= value <= 1 for value in shown):
+    if all(is_share(name) for name in names):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     axes.legend(loc="best", **_LEGEND)
     if results is not None and (test := results.of("test")) is not None:
@@ -121,12 +121,17 @@ def _mark(
 
 
 def metric_names(points: Sequence[Point], *, first: str | None) -> list[str]:
-    """Name the metrics to draw: `first`, then the others in their order, a handful at most."""
+    """Name the metrics to draw: `first`, then the others in their order, a handful at most.
+
+    Only those that are better in the direction of the first: errors of a number are in its unit,
+    and correlations are not.
+    """
     names = list(dict.fromkeys(name for point in points for name in point.values))
-    names = [name for name in names if name != "loss"]
+    names = [name for name in names if name != LOSS]
     if first in names:
         names = [str(first), *(name for name in names if name != first)]
-    return names[:_MOST_METRICS]
+    alike = [name for name in names if higher_is_better(name) == higher_is_better(names[0])]
+    return alike[:_MOST_METRICS]
 
 
 def words(name: str) -> str:
