@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -11,12 +10,12 @@ from hftune.core import EvalResult, Model, Progress, RunPlan
 from hftune.files import write_json
 from hftune.metrics import is_better
 from hftune.train.average import FEWEST_POINTS, RunningMean, open_mean, swa_steps
+from hftune.train.average_record import AVERAGE_FILE, AverageRecord, finite_or_none
 from hftune.train.batch_norm import live_batch_norm, recompute_batch_norm, statistics_batches
 from hftune.train.best import metric_value, write_best
 from hftune.train.checkpoint import CHECKPOINTS, Memory, commit_checkpoint
 from hftune.train.evaluate import judge_module
 from hftune.train.plan import best_of
-from hftune.train.run_facts import AVERAGE_FILE, AverageRecord
 
 if TYPE_CHECKING:
     from hftune.train.surroundings import Surroundings
@@ -125,8 +124,8 @@ def _note(
     record = AverageRecord(
         points=points,
         metric=name,
-        value=_finite(value),
-        best_single=_finite(best),
+        value=finite_or_none(value),
+        best_single=finite_or_none(best),
         chosen=chosen,
     )
     if around.judge.accelerator.is_main_process:
@@ -135,7 +134,3 @@ def _note(
         write_json(around.run / AVERAGE_FILE, record.to_json())
     if chosen:
         progress.best_value, progress.best_step = value, result.step
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -141,6 +141,11 @@ def statistics_batches(
             )
 
 
+def running_statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Give a copy of each layer's running statistics as one vector on the CPU, by its name."""
+    return {name: _flat(_statistics_of(layer)) for name, layer in _with_statistics(module).items()}
+
+
 def _with_statistics(module: nn.Module) -> dict[str, nn.Module]:
     """Give the layers that keep running statistics and move them by a momentum, by name."""
     return {

@@ -17,11 +17,11 @@ from hftune.files import committed_folder, digest_file
 
 logger = logging.getLogger(__name__)
 
-# The folder of a run that holds its checkpoints.
+# The folder of a run that holds its checkpoints, and how their names begin.
 CHECKPOINTS = "checkpoints"
+STEP_PREFIX = "step-"
 
 _STATE = "state.json"
-_PREFIX = "step-"
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,7 @@ def commit_checkpoint(
     folder: Path, progress: Progress, *, module: nn.Module, memory: Memory, plan_digest: str
 ) -> Path:
     """Write `folder/step-NNNNNNNN` in one step and give its path. Called by rank 0 only."""
-    final = folder / f"{_PREFIX}{progress.step:08d}"
+    final = folder / f"{STEP_PREFIX}{progress.step:08d}"
     with committed_folder(final) as aside:
         tensors = {"model.safetensors": _on_cpu(module.state_dict())}
         tensors["optimizer.safetensors"] = _on_cpu(
@@ -101,7 +101,7 @@ def prune_checkpoints(folder: Path, *, keep: int) -> None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Give the whole checkpoints in `folder`, oldest first."""
-    return sorted(path for path in folder.glob(_PREFIX + "*") if path.is_dir())
+    return sorted(path for path in folder.glob(STEP_PREFIX + "*") if path.is_dir())
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:

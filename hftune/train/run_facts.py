@@ -6,14 +6,12 @@ dataclass below, written with `to_json` and read back here. No torch, no Acceler
     model.json    ModelRecord    how to build the module again, and what it wants to see
     data.json     DataRecord     where the images came from, and what each split held
     results.json  ResultsRecord  the evaluations of the best weights, and the run in numbers
-    average.json  AverageRecord  with optim.swa: which weights were averaged, and how good they were
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hftune.core import (
     BaseFacts,
@@ -25,14 +23,18 @@ from hftune.core import (
     Spread,
 )
 from hftune.errors import RunFolderError
-
-T = TypeVar("T")
+from hftune.train.average_record import (
+    AverageRecord,
+    SoupRecord,
+    read_average_record,
+    read_soup_record,
+)
+from hftune.train.json_record import build_record, read_mapping
 
 MODEL_FILE = "model.json"
 DATA_FILE = "data.json"
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
-AVERAGE_FILE = "average.json"
 BEST_WEIGHTS = "best/model.safetensors"
 BEST_STATE = "best/state.json"
 
@@ -135,29 +137,10 @@ class ResultsRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AverageRecord:
-    """What became of optim.swa: the mean of the weights after the steps `points`.
-
-    `value` is its `metric` on validation, `best_single` that of the best weights of one step; null
-    where the split leaves it undefined. `chosen` says whether the mean became the best weights.
-    """
-
-    points: tuple[int, ...]
-    metric: str
-    value: float | None
-    best_single: float | None
-    chosen: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """A finished run, read. `environment` is environment.json as it stands, or {}.
 
-    `average` is None where optim.swa averaged nothing.
+    `average` is None where optim.swa averaged nothing, `soup` where the folder is no soup.
     """
 
     folder: Path
@@ -168,6 +151,7 @@ class RunFacts:
     weights: Path
     environment: Mapping[str, Any]
     average: AverageRecord | None = None
+    soup: SoupRecord | None = None
 
     @property
     def labels(self) -> LabelSpace:
@@ -196,60 +180,51 @@ def read_run(run: Path) -> RunFacts:
         data=read_data_record(run),
         results=read_results_record(run),
         weights=weights,
-        environment=_read_mapping(environment) if environment.is_file() else {},
+        environment=read_mapping(environment) if environment.is_file() else {},
         average=read_average_record(run),
+        soup=read_soup_record(run),
     )
 
 
 def read_model_record(run: Path) -> ModelRecord:
     """Read `model.json`. Raises RunFolderError."""
     path = _need(run, MODEL_FILE)
-    raw = _read_mapping(path)
+    raw = read_mapping(path)
     raw["label_names"] = tuple(str(name) for name in raw.get("label_names", ()))
     spec = dict(_part(raw, "input_spec", path))
     spec["mean"], spec["std"] = tuple(spec.get("mean", ())), tuple(spec.get("std", ()))
-    raw["input_spec"] = _build(InputSpec, spec, f"{path}: input_spec")
-    raw["base"] = _build(BaseFacts, _part(raw, "base", path), f"{path}: base")
-    return _build(ModelRecord, raw, str(path))
+    raw["input_spec"] = build_record(InputSpec, spec, f"{path}: input_spec")
+    raw["base"] = build_record(BaseFacts, _part(raw, "base", path), f"{path}: base")
+    return build_record(ModelRecord, raw, str(path))
 
 
 def read_data_record(run: Path) -> DataRecord:
     """Read `data.json`. Raises RunFolderError."""
     path = _need(run, DATA_FILE)
-    raw = _read_mapping(path)
-    raw["facts"] = _build(DataFacts, _part(raw, "facts", path), f"{path}: facts")
+    raw = read_mapping(path)
+    raw["facts"] = build_record(DataFacts, _part(raw, "facts", path), f"{path}: facts")
     splits = _part(raw, "splits", path)
     raw["splits"] = {
         name: _split_record(split, f"{path}: splits.{name}") for name, split in splits.items()
     }
-    return _build(DataRecord, raw, str(path))
+    return build_record(DataRecord, raw, str(path))
 
 
 def _split_record(raw: Any, where: str) -> SplitRecord:
-    record = _build(SplitRecord, raw, where)
+    record = build_record(SplitRecord, raw, where)
     if record.spread is None:
         return record
-    return replace(record, spread=_build(Spread, record.spread, f"{where}.spread"))
+    return replace(record, spread=build_record(Spread, record.spread, f"{where}.spread"))
 
 
 def read_results_record(run: Path) -> ResultsRecord:
     """Read `results.json`. Raises RunFolderError."""
     path = _need(run, RESULTS_FILE)
-    raw = _read_mapping(path)
+    raw = read_mapping(path)
     for key, cls in (("evaluations", EvalResult), ("phases", PhaseRecord)):
         items = enumerate(raw.get(key, ()))
-        raw[key] = tuple(_build(cls, item, f"{path}: {key}[{i}]") for i, item in items)
-    return _build(ResultsRecord, raw, str(path))
-
-
-def read_average_record(run: Path) -> AverageRecord | None:
-    """Read `average.json`; None where there is none. Raises RunFolderError."""
-    path = run / AVERAGE_FILE
-    if not path.is_file():
-        return None
-    raw = _read_mapping(path)
-    raw["points"] = tuple(raw.get("points", ()))
-    return _build(AverageRecord, raw, str(path))
+        raw[key] = tuple(build_record(cls, item, f"{path}: {key}[{i}]") for i, item in items)
+    return build_record(ResultsRecord, raw, str(path))
 
 
 def _need(run: Path, name: str) -> Path:
@@ -268,47 +243,8 @@ def _need(run: Path, name: str) -> Path:
     return path
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunFolderError(
-            "a file of this run is not JSON",
-            found=str(error),
-            where=str(path),
-            remedy="restore the file, or train again into another folder with --output",
-        ) from error
-    if not isinstance(value, dict):
-        raise RunFolderError(
-            "a file of this run holds no JSON object",
-            found=type(value).__name__,
-            where=str(path),
-        )
-    return value
-
-
 def _part(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
     value = raw.get(key)
     if not isinstance(value, Mapping):
         raise RunFolderError(f"{path.name} has no object '{key}'", where=str(path))
     return value
-
-
-def _build(cls: type[T], raw: Any, where: str) -> T:
-    """Make the dataclass `cls` from a mapping. Raises RunFolderError naming the odd keys."""
-    if not isinstance(raw, Mapping):
-        raise RunFolderError("expected a JSON object", found=type(raw).__name__, where=where)
-    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]  # T is a dataclass
-    unknown = sorted(set(raw) - known)
-    if unknown:
-        raise RunFolderError(
-            "this file was written by another version of hftune",
-            found="unknown " + ", ".join(unknown),
-            where=where,
-        )
-    try:
-        return cls(**raw)
-    except TypeError as error:
-        raise RunFolderError(
-            "a file of this run is incomplete", found=str(error), where=where
-        ) from error

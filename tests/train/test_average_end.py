@@ -14,6 +14,7 @@ from hftune.core import Progress
 from hftune.recipe.schema import EvalRecipe, SWARecipe, TrainRecipe
 from hftune.train.average import RunningMean
 from hftune.train.average_end import finish_average
+from hftune.train.average_record import read_average_record
 from hftune.train.batch_norm import statistics_batches
 from hftune.train.checkpoint import CHECKPOINTS, Memory, newest_checkpoint
 from hftune.train.control import Control
@@ -21,7 +22,6 @@ from hftune.train.evaluate import make_judge
 from hftune.train.guides import Guides
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
-from hftune.train.run_facts import read_average_record
 from hftune.train.surroundings import Surroundings
 from hftune.train.tracking import Tracking
 from hftune.train.world import join_world, make_accelerator
