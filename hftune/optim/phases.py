@@ -1,7 +1,7 @@
 """The unfreezing schedule: which parameters train from which step on, and at what share of rate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hftune.core import LayerMap, Phase
 from hftune.errors import ModelError, PlanError
@@ -37,28 +37,41 @@ def make_phases(
     phase; ModelError where a selector fits nothing.
     """
     parameters = _Parameters(names=names, layers=layers, frozen=frozen_by(recipe, layers, names))
-    entries = recipe.unfreeze
-    starts = [_steps(entry.at, total_steps, steps_per_epoch) for entry in entries]
-    _check_starts(entries, starts, total_steps=total_steps)
+    spans = phase_spans(recipe.unfreeze, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     phases = []
-    for position, (entry, start) in enumerate(zip(entries, starts, strict=True)):
-        stop = starts[position + 1] if position + 1 < len(entries) else total_steps
-        warmup = _steps(entry.warmup, total_steps, steps_per_epoch)
-        _check_warmup(entry, position, warmup=warmup, length=stop - start)
+    for position, (entry, span) in enumerate(zip(recipe.unfreeze, spans, strict=True)):
         trainable = _trainable(entry, parameters, where=f"unfreeze[{position}].train")
         shallowest = min(layers.depth[name] for name in trainable)
+        phases.append(replace(span, trainable=trainable, frozen_prefix=shallowest or None))
+    _check_rates(recipe, parameters, phases)
+    return tuple(phases)
+
+
+def phase_spans(
+    unfreeze: Sequence[UnfreezeStep], *, total_steps: int, steps_per_epoch: int
+) -> tuple[Phase, ...]:
+    """Give the phases as far as they can be known without a model: nothing is named to train.
+
+    Raises PlanError for entries out of order or past the end, and a warm-up that outlasts its
+    phase.
+    """
+    starts = [_steps(entry.at, total_steps, steps_per_epoch) for entry in unfreeze]
+    _check_starts(unfreeze, starts, total_steps=total_steps)
+    phases = []
+    for position, (entry, start) in enumerate(zip(unfreeze, starts, strict=True)):
+        stop = starts[position + 1] if position + 1 < len(unfreeze) else total_steps
+        warmup = _steps(entry.warmup, total_steps, steps_per_epoch)
+        _check_warmup(entry, position, warmup=warmup, length=stop - start)
         phases.append(
             Phase(
                 start=start,
                 stop=stop,
-                trainable=trainable,
+                trainable=frozenset(),
                 label=", ".join(entry.train),
-                frozen_prefix=shallowest or None,
                 lr_factor=entry.lr_factor,
                 warmup_steps=warmup,
             )
         )
-    _check_rates(recipe, parameters, phases)
     return tuple(phases)
 
 
