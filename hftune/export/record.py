@@ -6,6 +6,7 @@ from typing import Any
 from hftune import __version__
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import digest, to_yaml
+from hftune.train.average_record import SoupRecord
 from hftune.train.run_facts import RunFacts
 
 # What of environment.json may be told: nothing that names a user, a host or a folder.
@@ -52,5 +53,15 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
             },
         },
         "results": results.to_json(),
+        "average": None if facts.average is None else facts.average.to_json(),
+        "soup": None if facts.soup is None else _without_paths(facts.soup),
         "environment": {key: facts.environment[key] for key in _TOLD if key in facts.environment},
     }
+
+
+def _without_paths(soup: SoupRecord) -> dict[str, Any]:
+    """Give how a soup was made, without where its ingredients lie on this machine."""
+    values = soup.to_json()
+    for ingredient in values["ingredients"]:
+        del ingredient["path"]
+    return values

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hftune.export.averaged import weights_published
 from hftune.export.frozen import frozen_facts
 from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
 from hftune.problems import PROBLEMS
@@ -64,9 +65,7 @@ def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
         rows["Loss"] = _component(recipe.loss)
     if recipe.data.augment:
         rows["Augmentation"] = "; ".join(_component(part) for part in recipe.data.augment)
-    rows["Weights published"] = f"of step {results.best_step}, best {results.best_metric} " + (
-        "on validation" if results.best_value is None else f"{results.best_value:.4f} on validation"
-    )
+    rows["Weights published"] = weights_published(facts)
     rows["Seed"] = str(recipe.train.seed)
     rows["Precision"] = _precision(facts.folder, recipe)
     rows["Machine"] = _machine(facts.environment)

@@ -1,7 +1,8 @@
 """What goes into a soup: the best weights of finished runs, or checkpoints, that fit together."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -49,10 +50,7 @@ def open_ingredients(paths: Sequence[Path]) -> tuple[Ingredient, ...]:
     ]
     if twice:
         raise RequestError("an ingredient is named twice", found=", ".join(twice))
-    opened = tuple(_open(path) for path in paths)
-    names = [one.name for one in opened]
-    if len(set(names)) < len(names):  # runs of one name in different folders
-        opened = tuple(_open(path, name=str(path)) for path in paths)
+    opened = _numbered([_open(path) for path in paths])
     check_fit(opened)
     return opened
 
@@ -80,16 +78,16 @@ def check_fit(ingredients: Sequence[Ingredient]) -> None:
         )
 
 
-def _open(path: Path, *, name: str | None = None) -> Ingredient:
+def _open(path: Path) -> Ingredient:
     """Open one run or checkpoint. Of a run with optim.ema the averaged weights are taken."""
     if (path / MODEL_FILE).is_file():
-        run, weights, step, own = path, path / BEST_WEIGHTS, None, path.resolve().name
+        run, weights, step, name = path, path / BEST_WEIGHTS, None, path.resolve().name
     elif path.is_dir() and path.name.startswith(STEP_PREFIX) and path.parent.name == CHECKPOINTS:
         run = path.parent.parent
         averaged = path / "average.safetensors"
         weights = averaged if averaged.is_file() else path / "model.safetensors"
         step = read_checkpoint(path).progress.step  # its digests are verified
-        own = f"{run.resolve().name}/{path.name}"
+        name = f"{run.resolve().name}/{path.name}"
     else:
         raise RunFolderError(
             "this is neither a run nor a checkpoint of one",
@@ -98,7 +96,7 @@ def _open(path: Path, *, name: str | None = None) -> Ingredient:
         )
     facts = read_run(run)
     return Ingredient(
-        name=name or own,
+        name=name,
         path=path,
         weights=weights,
         digest=digest_file(weights),
@@ -106,6 +104,17 @@ def _open(path: Path, *, name: str | None = None) -> Ingredient:
         recipe=load_recipe(run / "recipe.yaml"),
         facts=facts,
     )
+
+
+def _numbered(ingredients: Sequence[Ingredient]) -> tuple[Ingredient, ...]:
+    """Tell apart runs of one name in different folders, without naming the folders."""
+    often: Counter[str] = Counter()
+    told_apart = []
+    for one in ingredients:
+        often[one.name] += 1
+        number = often[one.name]
+        told_apart.append(one if number == 1 else replace(one, name=f"{one.name} ({number})"))
+    return tuple(told_apart)
 
 
 def _must_be_equal(one: Ingredient) -> Mapping[str, str]:

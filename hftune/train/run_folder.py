@@ -17,6 +17,7 @@ from hftune.files import remove_leftovers, write_json, write_text
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import changed_settings, to_yaml
+from hftune.train.average_record import SOUP_FILE
 from hftune.train.plan import plan_to_json
 from hftune.train.run_facts import DATA_FILE, MODEL_FILE, DataRecord, ModelRecord, SplitRecord
 from hftune.train.world import World
@@ -43,6 +44,13 @@ def check_run_folder(run: Path, recipe: Recipe) -> None:
     """
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return
+    if (run / SOUP_FILE).is_file():
+        raise RunFolderError(
+            "this folder holds a soup of finished runs, which cannot be trained further",
+            where=str(run),
+            remedy="choose another folder with --output; to start from its weights, export it and "
+            "name the artifact in model.repo",
+        )
     stored = run / "recipe.yaml"
     if not stored.is_file():
         raise RunFolderError(
