@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from hftune.core import Batch
+from hftune.data.class_weights import example_weights
 from hftune.data.mix import mix_batch
 from hftune.losses.distillation import distillation
 
@@ -26,6 +27,8 @@ def example_losses(session: "Session", batch: Batch, *, seed: int) -> Tensor:
         )
     logits = session.wrapped(inputs)
     losses = session.loss(logits, targets)
+    if session.class_weights is not None:
+        losses = losses * example_weights(session.class_weights, targets)
     teacher = session.guides.teacher
     if teacher is not None:
         with session.accelerator.autocast():

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from hftune.core import Model, Phase, Progress, RunPlan, Splits
+from hftune.data.class_weights import class_weights
 from hftune.data.mix import check_mix
 from hftune.data.order import make_order
 from hftune.errors import PlanError
@@ -143,6 +144,8 @@ def check_components(recipe: Recipe, model: Model, splits: Splits) -> None:
     check_loss(loss, problem=recipe.problem, num_classes=splits.labels.size)
     if recipe.data.mix.is_on:
         check_mixed_loss(loss, num_classes=splits.labels.size)
+    if recipe.data.class_weights is not None:
+        class_weights(recipe.data.class_weights, splits.labels)
     make_order(
         splits.train,
         batch_size=recipe.train.batch_size,

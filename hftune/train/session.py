@@ -16,6 +16,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from hftune.core import Batch, Model, Phase, RunPlan, Split
+from hftune.data.class_weights import class_weights
 from hftune.data.image_input import train_transform
 from hftune.data.loader import LoaderSpec, choose_workers, train_batches
 from hftune.data.order import Order, Share, make_order
@@ -48,6 +49,7 @@ class Session:
     optimizer: AcceleratedOptimizer
     schedule: Schedule
     loss: LossFunction
+    class_weights: Tensor | None
     split: Split
     order: Order
     average: ModelEmaV3 | None
@@ -162,6 +164,7 @@ def open_session(
         optimizer=prepared,
         schedule=plan_schedule(plan),
         loss=make_loss(loss_of(plan.recipe), problem=plan.recipe.problem, labels=split.labels),
+        class_weights=_weigh_classes(plan, split, accelerator.device),
         split=split,
         order=make_order(
             split,
@@ -214,6 +217,11 @@ def _like_parameter(value: Tensor, parameter: Tensor, entry: str) -> Tensor | fl
     if value.shape != parameter.shape:
         return value.to(parameter.device, copy=True)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _weigh_classes(plan: RunPlan, split: Split, device: torch.device) -> Tensor | None:
+    component = plan.recipe.data.class_weights
+    return None if component is None else class_weights(component, split.labels).to(device)
 
 
 def _open_average(plan: RunPlan, module: nn.Module, memory: Memory) -> ModelEmaV3 | None:
