@@ -75,6 +75,9 @@ FITS: Mapping[str, frozenset[ProblemName]] = {
 # Losses that are right for plain yes and no only: mixup and CutMix give shares of both.
 UNMIXED: frozenset[str] = frozenset({"dice", "bce_dice", "iou", "asymmetric", "zlpr", "two_way"})
 
+# What `make_loss` fills in where a loss has it among its parameters; no options of a recipe.
+GIVEN: frozenset[str] = frozenset({"class_counts", "num_examples"})
+
 
 def losses_for(problem: ProblemName) -> tuple[str, ...]:
     """Give the names of the losses that fit a problem."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from hftune.components import find, judge_options
 from hftune.data.augment import AUGMENTATIONS, Given
+from hftune.data.class_weights import CLASS_WEIGHTS
 from hftune.data.sources import SOURCES
 from hftune.errors import ComponentError
-from hftune.losses import LOSSES, losses_for
+from hftune.losses import GIVEN, LOSSES, UNMIXED, find_loss, losses_for
 from hftune.metrics import LOSS, METRICS
 from hftune.optim.optimizers import OPTIMIZERS
 from hftune.optim.schedules import PLATEAU, SCHEDULES
@@ -29,12 +30,20 @@ _MOST_NAMES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Functions of one kind: their table, what the caller fills in, what a wrapper understands."""
+    """Functions of one kind: their table, what the caller fills in, what a wrapper understands.
+
+    `finder` gives the function for a name, where a look into the table is not enough.
+    """
 
     name: str
     table: Mapping[str, Callable[..., Any]]
     filled: frozenset[str] = frozenset()
     wrapper: Callable[..., Any] | None = None
+    finder: Callable[[str], Callable[..., Any]] | None = None
+
+    def find(self, name: str) -> Callable[..., Any]:
+        """Give the function called `name`. Raises ComponentError."""
+        return self.finder(name) if self.finder else find(name, self.table, family=self.name)
 
 
 def with_warmup(*, warmup: SpanText = "0%") -> None:
@@ -48,7 +57,8 @@ FAMILIES: Mapping[SettingPath, Family] = {
         table=AUGMENTATIONS,
         filled=frozenset(field.name for field in fields(Given)),
     ),
-    ("loss",): Family(name="loss", table=LOSSES),
+    ("data", "class_weights"): Family(name="class weights", table=CLASS_WEIGHTS),
+    ("loss",): Family(name="loss", table=LOSSES, filled=GIVEN, finder=find_loss),
     ("optim", "method"): Family(name="optimizer", table=OPTIMIZERS),
     ("optim", "schedule"): Family(name="schedule", table=SCHEDULES, wrapper=with_warmup),
 }
@@ -79,7 +89,7 @@ def wrong_components(recipe: Recipe) -> Iterator[Finding]:
 def _wrong(component: Component, family: Family) -> Iterator[Finding]:
     """Give the wrong options of one component, or its name when that is unknown."""
     try:
-        function = find(component.name, family.table, family=family.name)
+        function = family.find(component.name)
     except ComponentError as error:
         yield ("name",), _in_one(error)
         return
@@ -111,6 +121,10 @@ def _unfit_loss(recipe: Recipe, name: str) -> Iterator[Finding]:
     if name not in fitting:
         text = f"'{name}' does not fit the problem '{recipe.problem}'; give {listed(fitting)}"
         yield ("loss", "name"), text
+    elif recipe.data.mix.is_on and name in UNMIXED:
+        mixable = [other for other in fitting if other not in UNMIXED]
+        text = f"'{name}' cannot learn from the shares that data.mix gives; give {listed(mixable)}"
+        yield ("loss", "name"), f"{text}, or set data.mix.mixup and data.mix.cutmix to 0"
 
 
 def _unfit_metrics(recipe: Recipe) -> Iterator[Finding]:

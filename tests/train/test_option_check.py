@@ -125,3 +125,53 @@ def test_a_plateau_may_wait_for_any_metric_that_is_computed(metric: str) -> None
     check_options_of(
         resolve_recipe("small.yaml", [f"optim.schedule={{name: plateau, metric: {metric}}}"])
     )
+
+
+def _texts(*overrides: str) -> dict[str, str]:
+    with pytest.raises(RecipeError) as caught:
+        check_options_of(resolve_recipe("small.yaml", list(overrides)))
+    return {problem.setting: problem.text for problem in caught.value.problems}
+
+
+def test_a_loss_that_cannot_learn_from_mixed_targets_is_refused() -> None:
+    Path("small.yaml").write_text(SOUND + "problem: multi_label\n")
+    found = _texts("loss=dice", "data.mix.mixup=0.2")
+    assert list(found) == ["loss.name"]
+    assert "'binary', 'binary_focal'" in found["loss.name"]
+    assert "'iou'" not in found["loss.name"]
+    check_options_of(resolve_recipe("small.yaml", ["loss=dice"]))
+    check_options_of(resolve_recipe("small.yaml", ["loss=binary", "data.mix.mixup=0.2"]))
+
+
+def test_dice_is_refused_for_one_class_per_image() -> None:
+    Path("small.yaml").write_text(SOUND)
+    assert "'dice' does not fit the problem 'single_label'" in _texts("loss=dice")["loss.name"]
+
+
+def test_what_a_loss_is_given_is_no_option() -> None:
+    Path("small.yaml").write_text(SOUND + "problem: multi_label\n")
+    check_options_of(resolve_recipe("small.yaml", ["loss=distribution_balanced"]))
+    found = _texts("loss={name: distribution_balanced, num_examples: 9, gamma: 0.5}")
+    assert "no such option" in found["loss.num_examples"]
+    assert found["loss.gamma"].endswith("give 0, or a number that is at least 1")
+
+
+def test_options_of_a_loss_module_are_those_of_its_init() -> None:
+    Path("small.yaml").write_text(SOUND)
+    Path("mine.py").write_text(
+        "from torch import nn\n"
+        "class Soft(nn.Module):\n"
+        "    def __init__(self, floor, power: float = 1.0):\n"
+        "        super().__init__()\n"
+    )
+    check_options_of(resolve_recipe("small.yaml", ["loss={name: './mine.py:Soft', floor: 1}"]))
+    found = _texts("loss={name: './mine.py:Soft', power: much, flor: 1}")
+    assert list(found) == ["loss.power", "loss.flor", "loss.floor"]
+
+
+def test_class_weights_are_checked_like_any_component() -> None:
+    Path("small.yaml").write_text(SOUND)
+    found = _texts("data.class_weights={name: given, weights: {ok: 0}}", "loss=dise")
+    assert list(found) == ["data.class_weights.weights.ok", "loss.name"]
+    found = _texts("data.class_weights=invers")
+    assert "did you mean 'inverse'?" in found["data.class_weights.name"]
