@@ -22,12 +22,16 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a thing is (`kind`), which one, and what is to be said about it, in reading order."""
+    """What a thing is (`kind`), which one, and what is to be said about it, in reading order.
+
+    `parameters` has a row per parameter of a model; None for a thing without a model's layers.
+    """
 
     kind: str
     name: str
     facts: Mapping[str, Cell]
     tables: tuple[Table, ...] = ()
+    parameters: Table | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as JSON values, tables by their title."""

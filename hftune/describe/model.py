@@ -1,13 +1,19 @@
 """A model: its stages and depths, parameters, head and norm layers, as selectors name them."""
 
 import json
-from collections import Counter, defaultdict
 from pathlib import Path
 
-from torch import nn
-
-from hftune.core import LayerMap, RepoRef
-from hftune.describe.description import Cell, Description, Table, listed
+from hftune.core import RepoRef
+from hftune.describe.description import Cell, Description, listed
+from hftune.describe.layers import (
+    Layers,
+    depth_table,
+    head_text,
+    norm_table,
+    norm_text,
+    parameter_table,
+    stage_table,
+)
 from hftune.hub.card import read_license
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
@@ -51,8 +57,11 @@ def _describe_source(source: RepoRef, *, name: str) -> Description:
     facts: dict[str, Cell] = {} if source.commit is None else {"commit": source.commit}
     facts |= {
         "licence": read_license(source.folder) or "not stated",
-        "classes": f"{count}: {listed(names)}" if names else f"{count}, not named",
     }
+    if content.get("problem_type") == "regression":
+        facts["number"] = listed(names)
+    else:
+        facts["classes"] = f"{count}: {listed(names)}" if names else f"{count}, not named"
     return _describe(config, name=name, num_classes=count, facts=facts)
 
 
@@ -63,17 +72,18 @@ def _describe(
     module = construct(
         config, shaping_args(plain, config), recipe=plain, num_classes=num_classes, seed=0
     )
-    layers = map_layers(module)
+    layers = Layers(module=module, map=map_layers(module))
     return Description(
         kind="model",
         name=name,
-        facts={"architecture": config.architecture, **facts, **_facts(module, layers, config)},
-        tables=(_stages(module, layers),),
+        facts={"architecture": config.architecture, **facts, **_facts(layers, config)},
+        tables=(stage_table(layers), depth_table(layers), norm_table(layers)),
+        parameters=parameter_table(layers),
     )
 
 
-def _facts(module: nn.Module, layers: LayerMap, config: HubConfig) -> dict[str, Cell]:
-    number = sum(value.numel() for value in module.parameters())
+def _facts(layers: Layers, config: HubConfig) -> dict[str, Cell]:
+    number = sum(layers.sizes.values())
     known = config.pretrained_cfg
     channels, height, width = config.input_size
     return {
@@ -81,47 +91,8 @@ def _facts(module: nn.Module, layers: LayerMap, config: HubConfig) -> dict[str, 
         "size in fp32": format_size(number * _BYTES),
         "input": f"{channels} x {height} x {width}, {known.get('interpolation')}, "
         f"centre share {known.get('crop_pct')}",
-        "head": ", ".join(_head(module, layers)) or "none",
-        "norm layers": _norms(module, layers),
-        "selectors": f"head, norm, stage.0 to stage.{layers.num_stages - 1}, "
-        f"layer.0 to layer.{layers.num_depths - 1}",
+        "head": head_text(layers),
+        "norm layers": norm_text(layers),
+        "selectors": f"head, norm, stage.0 to stage.{layers.map.num_stages - 1}, "
+        f"layer.0 to layer.{layers.map.num_depths - 1}",
     }
-
-
-def _head(module: nn.Module, layers: LayerMap) -> list[str]:
-    """Give each classifier with the shape of its weights."""
-    sizes = {name: tuple(value.shape) for name, value in module.named_parameters()}
-    return [
-        f"{name} ({' x '.join(map(str, sizes.get(f'{name}.weight', ())))})" for name in layers.head
-    ]
-
-
-def _norms(module: nn.Module, layers: LayerMap) -> str:
-    owners = {name.rpartition(".")[0] for name, role in layers.role.items() if role == "norm"}
-    kinds = Counter(type(module.get_submodule(owner)).__name__ for owner in sorted(owners))
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"
-
-
-def _stages(module: nn.Module, layers: LayerMap) -> Table:
-    """Give one row per stage; the head follows the last one."""
-    depths: dict[int, set[int]] = defaultdict(set)
-    tensors: Counter[int] = Counter()
-    parameters: Counter[int] = Counter()
-    for name, value in module.named_parameters():
-        stage = layers.stage[name]
-        depths[stage].add(layers.depth[name])
-        tensors[stage] += 1
-        parameters[stage] += value.numel()
-    total = parameters.total()
-    rows = tuple(
-        (
-            "head" if stage == layers.num_stages else f"stage.{stage}",
-            f"{min(depths[stage])} to {max(depths[stage])}",
-            tensors[stage],
-            parameters[stage],
-            f"{parameters[stage] / total:.1%}",
-        )
-        for stage in sorted(depths)
-    )
-    columns = ("stage", "layers", "tensors", "parameters", "share")
-    return Table(title="stages", columns=columns, rows=rows)

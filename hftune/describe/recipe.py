@@ -1,14 +1,38 @@
-"""A recipe in a dozen lines: what is trained, on what, how long and where it goes."""
+"""A recipe: what is trained, on what, how long, and what each phase does to each layer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from hftune.describe.description import Cell, Description, Table, listed
-from hftune.recipe import resolve_recipe
+from hftune.errors import HubError
+from hftune.hub.failure import unable
+from hftune.recipe import Resolved, resolve_recipe
 from hftune.recipe.schema import Component, ModelRecipe, Recipe
 
 
-def describe_recipe(source: str) -> Description:
-    """Describe a recipe file or a shipped recipe. Raises RecipeError."""
-    resolved = resolve_recipe(source)
+def describe_recipe(source: str, overrides: Sequence[str] = ()) -> Description:
+    """Describe a recipe file or a shipped recipe, down to its layers.
+
+    Where the Hub cannot be reached and its cache has no config of the backbone, what the recipe
+    says by itself remains, with the reason. Raises RecipeError, HubError, ModelError and PlanError.
+    """
+    resolved = resolve_recipe(source, overrides)
+    plain = _describe_alone(resolved)
+    from hftune.describe.phases import with_layers  # loads torch, which takes seconds
+
+    try:
+        return with_layers(plain, resolved.recipe)
+    except HubError as error:
+        if not unable(error):
+            raise
+        missing = f"not shown, for the config of the backbone is not here: {error.problem}"
+        return replace(plain, facts={**plain.facts, "layers": missing})
+
+
+def _describe_alone(resolved: Resolved) -> Description:
+    """Give what a recipe says by itself."""
     recipe = resolved.recipe
+    optim = recipe.optim
     facts: dict[str, Cell] = {
         "run": recipe.run,
         "files": ", ".join(path.name for path in resolved.merged.files),
@@ -19,8 +43,12 @@ def describe_recipe(source: str) -> Description:
         "loss": component_text(recipe.loss) if recipe.loss else "the problem's own",
         "length": recipe.train.length,
         "batch size": recipe.train.batch_size,
-        "optimizer": f"{component_text(recipe.optim.method)}, rate {recipe.optim.lr:g}",
-        "schedule": component_text(recipe.optim.schedule),
+        "optimizer": f"{component_text(optim.method)}, rate {optim.lr:g}, "
+        f"weight decay {optim.weight_decay:g}",
+        "schedule": component_text(optim.schedule),
+        "rates by part": ", ".join(f"{part} {rate}" for part, rate in optim.rates.items())
+        or "none",
+        "frozen for good": _frozen(recipe),
         "precision": recipe.train.precision,
         "pushed to": recipe.hub.push_to or "nowhere",
     }
@@ -40,6 +68,14 @@ def _backbone(model: ModelRecipe) -> str:
     return f"{name}, {start}{file}"
 
 
+def _frozen(recipe: Recipe) -> str:
+    """Say what the freeze block holds back, and what frozen batch norm does."""
+    freeze = recipe.freeze
+    parts = [f"the first {freeze.stages} stages"] if freeze.stages else []
+    parts += freeze.layers
+    return f"{', '.join(parts) or 'nothing'}; batch norm of frozen layers: {freeze.batch_norm}"
+
+
 def _phases(recipe: Recipe) -> Table:
     rows = tuple((step.at, ", ".join(step.train)) for step in recipe.unfreeze)
-    return Table(title="what trains", columns=("from", "layers"), rows=rows)
+    return Table(title="phases", columns=("from", "trains"), rows=rows)

@@ -1,7 +1,7 @@
 """A run folder, finished or not, and a checkpoint in it: how far it is and what came out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hftune.train.run_facts import (
     BEST_WEIGHTS,
     DATA_FILE,
     RESULTS_FILE,
+    DataRecord,
     ModelRecord,
     ResultsRecord,
     read_data_record,
@@ -26,8 +27,10 @@ def describe_run(run: Path) -> Description:
     done = (run / RESULTS_FILE).is_file()
     results = read_results_record(run) if done else None
     facts: dict[str, Cell] = {"state": _state(run, results), **_model_facts(model)}
+    tables: list[Table] = []
     if (run / DATA_FILE).is_file():
         data = read_data_record(run)
+        tables += _targets(data)
         facts["data"] = data.facts.repo_id or data.facts.path or "local images"
         facts["images"] = ", ".join(f"{name} {s.count}" for name, s in data.splits.items())
     if results is not None:
@@ -35,8 +38,9 @@ def describe_run(run: Path) -> Description:
     facts["best weights"] = BEST_WEIGHTS if (run / BEST_WEIGHTS).is_file() else "none yet"
     facts["artifact"] = "artifact" if (run / "artifact").is_dir() else "none yet"
     facts["pushed"] = _pushed(run)
-    tables = () if results is None else (_metrics(results),)
-    return Description(kind="run", name=str(run), facts=facts, tables=tables)
+    if results is not None:
+        tables.append(_metrics(results))
+    return Description(kind="run", name=str(run), facts=facts, tables=tuple(tables))
 
 
 def describe_checkpoint(folder: Path) -> Description:
@@ -80,8 +84,29 @@ def _model_facts(model: ModelRecord) -> dict[str, Cell]:
         "architecture": model.architecture,
         "start": start if model.base.pretrained else "random weights",
         "problem": model.problem,
-        "classes": f"{len(model.label_names)}: {listed(model.label_names)}",
+        **_answer(model),
     }
+
+
+def _answer(model: ModelRecord) -> dict[str, Cell]:
+    """Give what the model answers with: the number by its name, or the classes."""
+    if model.labels.numeric:
+        return {"number": model.label_names[0]}
+    return {"classes": f"{len(model.label_names)}: {listed(model.label_names)}"}
+
+
+def _targets(data: DataRecord) -> Iterator[Table]:
+    """Give what the numbers of each split are like; nothing where the targets are classes."""
+    spreads = {name: split.spread for name, split in data.splits.items() if split.spread}
+    if spreads:
+        yield Table(
+            title="targets",
+            columns=("split", "min", "mean", "max", "sd"),
+            rows=tuple(
+                (name, spread.minimum, spread.mean, spread.maximum, spread.sd)
+                for name, spread in spreads.items()
+            ),
+        )
 
 
 def _result_facts(results: ResultsRecord) -> dict[str, Cell]:

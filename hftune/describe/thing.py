@@ -1,5 +1,6 @@
 """What a text names, and the description of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hftune.describe.description import Description
@@ -9,29 +10,46 @@ from hftune.errors import RequestError
 from hftune.recipe.shipped import find_shipped
 from hftune.train.run_facts import MODEL_FILE
 
+_TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
 _FORMS = (
     "a recipe, a run or checkpoint folder, a model folder, a folder of class folders with images, "
-    "org/name on the Hub, or a timm architecture"
+    "a table of images (csv, tsv, parquet, jsonl), org/name on the Hub, or a timm architecture"
 )
 
 
-def describe(thing: str) -> Description:
-    """Describe a recipe, run, checkpoint, model, artifact, data folder, repository or architecture.
+def describe(thing: str, overrides: Sequence[str] = ()) -> Description:
+    """Describe a recipe, run, checkpoint, model, artifact, data folder, table, repository or name.
 
-    Files and folders come before names. A repository is pulled. Raises RequestError for what is
-    none of these, and the errors of whatever it is.
+    Files and folders come before names. A repository is pulled. `overrides` are for a recipe:
+    'optim.lr=3e-4'. Raises RequestError for what is none of these, and the errors of what it is.
     """
     path = Path(thing).expanduser()
+    if _is_recipe(thing, path):
+        return describe_recipe(thing, overrides)
+    if overrides:
+        raise RequestError(
+            "settings can be given for a recipe only",
+            found=f"{', '.join(overrides)} after {thing}",
+            remedy="name a recipe file, or one that comes with hftune: hftune recipe ls",
+        )
     if path.is_dir():
         return _describe_folder(path)
-    if path.suffix in (".yaml", ".yml") or find_shipped(thing) is not None:
-        return describe_recipe(thing)
+    if path.is_file() and path.suffix.lower() in _TABLES:
+        from hftune.describe.table import describe_table  # loads datasets, which takes seconds
+
+        return describe_table(path)
     if path.is_file():
         raise RequestError("this file cannot be described", found=thing, allowed=_FORMS)
     # This loads torch, which takes seconds: only where a model is meant.
     from hftune.describe.model import describe_architecture, describe_repository
 
     return describe_repository(thing) if "/" in thing else describe_architecture(thing)
+
+
+def _is_recipe(thing: str, path: Path) -> bool:
+    if path.is_dir():
+        return False
+    return path.suffix in (".yaml", ".yml") or find_shipped(thing) is not None
 
 
 def _describe_folder(folder: Path) -> Description:
