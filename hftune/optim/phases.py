@@ -36,15 +36,28 @@ def make_phases(
     train or given a rate, entries are out of order or past the end, or a warm-up outlasts its
     phase; ModelError where a selector fits nothing.
     """
-    parameters = _Parameters(names=names, layers=layers, frozen=frozen_by(recipe, layers, names))
     spans = phase_spans(recipe.unfreeze, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     phases = []
-    for position, (entry, span) in enumerate(zip(recipe.unfreeze, spans, strict=True)):
-        trainable = _trainable(entry, parameters, where=f"unfreeze[{position}].train")
+    for span, trainable in zip(spans, trainable_sets(recipe, layers, names), strict=True):
         shallowest = min(layers.depth[name] for name in trainable)
         phases.append(replace(span, trainable=trainable, frozen_prefix=shallowest or None))
-    _check_rates(recipe, parameters, phases)
     return tuple(phases)
+
+
+def trainable_sets(
+    recipe: Recipe, layers: LayerMap, names: Sequence[str]
+) -> tuple[frozenset[str], ...]:
+    """Give what each entry of `unfreeze` trains, without regard to when.
+
+    Raises PlanError and ModelError as `make_phases` does for what is frozen, rated and selected.
+    """
+    parameters = _Parameters(names=names, layers=layers, frozen=frozen_by(recipe, layers, names))
+    sets = tuple(
+        _trainable(entry, parameters, where=f"unfreeze[{position}].train")
+        for position, entry in enumerate(recipe.unfreeze)
+    )
+    _check_rates(recipe, parameters, ever=frozenset[str]().union(*sets))
+    return sets
 
 
 def phase_spans(
@@ -100,10 +113,9 @@ def _trainable(entry: UnfreezeStep, parameters: _Parameters, *, where: str) -> f
     return selected - frozen.keys()
 
 
-def _check_rates(recipe: Recipe, parameters: _Parameters, phases: Sequence[Phase]) -> None:
+def _check_rates(recipe: Recipe, parameters: _Parameters, *, ever: frozenset[str]) -> None:
     """Refuse a rate that no step would use: of what never trains, or taken over by later lines."""
     layers, names, frozen = parameters.layers, parameters.names, parameters.frozen
-    ever = frozenset[str]().union(*(phase.trainable for phase in phases))
     winners = rates_by_name(recipe.optim, layers, names)
     for rate, picked in picked_by_rates(recipe.optim, layers, names).items():
         later = {winners[name].selector for name in picked} - {rate.selector}

@@ -27,7 +27,8 @@ def is_zero_rate(rate: float | str) -> bool:
     return float(str(rate).strip().removesuffix("x")) == 0
 
 
-def _selectors(recipe: Recipe) -> Iterator[tuple[SettingPath, str]]:
+def selectors_of(recipe: Recipe) -> Iterator[tuple[SettingPath, str]]:
+    """Give every selector of a recipe with its setting."""
     for index, text in enumerate(recipe.freeze.layers):
         yield ("freeze", "layers", index), text
     for position, step in enumerate(recipe.unfreeze):
@@ -38,7 +39,7 @@ def _selectors(recipe: Recipe) -> Iterator[tuple[SettingPath, str]]:
 
 
 def _wrong_selectors(recipe: Recipe) -> _Findings:
-    for path, text in _selectors(recipe):
+    for path, text in selectors_of(recipe):
         try:
             parse_selector(text)
         except ModelError as error:
@@ -52,7 +53,7 @@ def _contradictions(recipe: Recipe) -> _Findings:
         yield everything, "this freezes everything, so nothing would train; free the head at least"
         return
     zero = _zero_rates(recipe.optim)
-    for path, text in _selectors(recipe):
+    for path, text in selectors_of(recipe):
         selector = parse_selector(text)
         by = _frozen_by(recipe.freeze, selector)
         if by is not None and path[:2] == ("optim", "rates"):

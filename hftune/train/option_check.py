@@ -23,6 +23,7 @@ from hftune.recipe.read import SettingPath
 from hftune.recipe.rules import Finding, components_of
 from hftune.recipe.schema import Component, Recipe
 from hftune.recipe.wording import did_you_mean, listed
+from hftune.train.layer_check import unfit_layers
 from hftune.train.plan import metrics_of
 
 _MOST_NAMES = 16
@@ -65,11 +66,12 @@ FAMILIES: Mapping[SettingPath, Family] = {
 
 
 def check_options_of(resolved: Resolved) -> None:
-    """Raise RecipeError with every component of a recipe that is unknown or wrongly set.
+    """Raise RecipeError with every component that is unknown or wrongly set, or fits no layer.
 
     Side effect: a recipe's own code is imported.
     """
-    found = list(wrong_components(resolved.recipe))
+    recipe = resolved.recipe
+    found = [*wrong_components(recipe), *unfit_layers(recipe)]
     if found:
         raise recipe_error(resolved.merged, found)
 
