@@ -13,8 +13,11 @@ from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
 from hftune.predict import load_run
 from hftune.recipe import load_recipe
-from hftune.train.evaluate import evaluate
+from hftune.train.evaluate import ask, evaluate
+from hftune.train.predictions import Predictions, read_predictions, write_predictions
 from hftune.train.run_facts import MODEL_FILE
+from hftune.train.run_folder import check_same_data
+from hftune.train.world import join_world
 
 PUBLISHED_RECIPE = "hftune/recipe.yaml"
 
@@ -39,6 +42,28 @@ def judge_thing(thing: str, *, data: str | None = None, split: str | None = None
     splits = open_splits(recipe.data, problem=recipe.problem)
     chosen = choose_split(splits, split)
     return evaluate(match_classes(classifier, splits.labels), chosen, recipe)
+
+
+def predictions_of(run: Path, split: str) -> Predictions:
+    """Give what a finished run's best weights say about one of its own splits: val or test.
+
+    What the run kept is read. A run that kept nothing is asked now, and what it says is kept.
+    Called by every rank; rank 0 writes. Raises RunFolderError where the data changed since, and
+    RequestError where there is no such split.
+    """
+    kept = read_predictions(run, split)
+    if kept is not None:
+        return kept
+    recipe = load_recipe(run / "recipe.yaml")
+    splits = open_splits(recipe.data, problem=recipe.problem)
+    check_same_data(run, splits)
+    chosen = choose_split(splits, split)
+    outputs = ask(match_classes(load_run(run), splits.labels), chosen, recipe)
+    if join_world().is_first:
+        write_predictions(run, chosen, logits=outputs.logits, targets=outputs.targets)
+    return Predictions(
+        split=split, digest=chosen.digest, logits=outputs.logits, targets=outputs.targets
+    )
 
 
 def check_problem(classifier: Classifier, problem: ProblemName) -> None:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from hftune.errors import RequestError
+from hftune.hub.card_table import table
 from hftune.report.curves import words
 from hftune.report.history import History, read_history
 from hftune.report.style import CYCLE, MARKERS, figure, save
@@ -48,24 +49,22 @@ def comparison_table(arms: Sequence[Arm]) -> str:
     split = _common_split(arms)
     names = list(dict.fromkeys(name for arm in arms for name in _values(arm, split)))
     head = ["run", *map(words, names), "images", "steps", "time", "images/s"]
-    lines = [_row(head), _row(["---"] * len(head))]
+    rows = []
     for arm in arms:
         values = _values(arm, split)
         result = arm.results.of(split)
         cells = [f"{values[name]:.4f}" if name in values else "" for name in names]
-        lines.append(
-            _row(
-                [
-                    arm.name,
-                    *cells,
-                    str(result.num_examples) if result is not None else "",
-                    str(arm.results.steps),
-                    format_duration(arm.results.seconds),
-                    f"{arm.results.images_per_second:.1f}",
-                ]
-            )
+        rows.append(
+            [
+                arm.name,
+                *cells,
+                str(result.num_examples) if result is not None else "",
+                str(arm.results.steps),
+                format_duration(arm.results.seconds),
+                f"{arm.results.images_per_second:.1f}",
+            ]
         )
-    return f"Split: {split}\n\n" + "\n".join(lines)
+    return f"Split: {split}\n\n{table(head, rows)}"
 
 
 def plot_comparison(arms: Sequence[Arm], path: Path, *, metric: str | None = None) -> Path:
@@ -114,7 +113,3 @@ def _common_split(arms: Sequence[Arm]) -> str:
 def _values(arm: Arm, split: str) -> dict[str, float]:
     result = arm.results.of(split)
     return dict(result.values) if result is not None else {}
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -48,6 +48,7 @@ class Resampled:
     values: Floats
     draws: Floats
     seeds: Counts
+    num_images: int
 
     def arm(self, arm: int) -> Interval:
         """Give an arm's mean over its seeds."""
@@ -69,6 +70,16 @@ class Resampled:
         if len(differences) == 1:
             return 0.0
         return float(differences.var(ddof=1)) / len(differences)
+
+    def needed(self, first: int, second: int) -> "Needed":
+        """Say what it would take to show the difference of two arms, were it as large as seen."""
+        return needed(
+            float(self.values[first].mean() - self.values[second].mean()),
+            image_variance=self.image_variance(first, second),
+            seed_variance=self.seed_variance(first, second),
+            num_images=self.num_images,
+            num_seeds=self.values.shape[1],
+        )
 
     def _drawn(self, arm: int) -> Floats:
         """Give an arm's mean over the seeds of each resample [B]."""
@@ -96,6 +107,7 @@ def resample(
         values=values,
         draws=np.concatenate(blocks),
         seeds=runs.integers(num_seeds, size=(times, num_seeds)),
+        num_images=num_images,
     )
 
 
@@ -110,45 +122,49 @@ def percentile_interval(value: float, draws: Floats) -> Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Images by who was right, and the exact two-sided p of `only_first` against `only_second`."""
+    """Images by who was right, and the exact two-sided `p` of `only_first` and `only_second`.
+
+    `p` is the probability of a split at least this uneven, were both equally likely to be right
+    alone (McNemar 1947, with the binomial in place of chi-squared).
+    """
 
     both: int
     only_first: int
     only_second: int
     neither: int
-
-    @property
-    def p(self) -> float:
-        """The probability of a split at least this uneven, were both sides equally likely.
-
-        Exact: the sign test on the images that one alone got right (McNemar 1947, with the
-        binomial in place of chi-squared). No approximation at any count.
-        """
-        return sign_test(self.only_first, self.only_second)
+    p: float
 
 
 def mcnemar(first: Bools, second: Bools) -> McNemar:
     """Count images [N] by which of two runs was right about them."""
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     return McNemar(
         both=int((first & second).sum()),
-        only_first=int((first & ~second).sum()),
-        only_second=int((~first & second).sum()),
+        only_first=only_first,
+        only_second=only_second,
         neither=int((~first & ~second).sum()),
+        p=sign_test(only_first, only_second),
     )
 
 
 def sum_counts(counts: Sequence[McNemar]) -> McNemar:
     """Add the counts of several seeds. Their p takes each seed's images for new ones: too small."""
+    only_first = sum(count.only_first for count in counts)
+    only_second = sum(count.only_second for count in counts)
     return McNemar(
         both=sum(count.both for count in counts),
-        only_first=sum(count.only_first for count in counts),
-        only_second=sum(count.only_second for count in counts),
+        only_first=only_first,
+        only_second=only_second,
         neither=sum(count.neither for count in counts),
+        p=sign_test(only_first, only_second),
     )
 
 
 def sign_test(first: int, second: int) -> float:
-    """Give the exact two-sided p of `first` heads and `second` tails of a fair coin."""
+    """Give the exact two-sided p of `first` heads and `second` tails of a fair coin.
+
+    No approximation at any count.
+    """
     total, fewer = first + second, min(first, second)
     ways = term = 1  # of total choose 0
     for position in range(fewer):

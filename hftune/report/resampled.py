@@ -34,13 +34,13 @@ def make_measure(name: str, logits: Tensor, targets: Tensor, *, problem: Problem
     return partial(_one_by_one, name, problem, scores, targets)
 
 
-def right_answers(logits: Tensor, targets: Tensor, *, problem: ProblemName) -> Bools | None:
-    """Say of which images [N] a run was right; None where answers are numbers.
+def right_answers(logits: Tensor, targets: Tensor, *, problem: ProblemName) -> Bools:
+    """Say of which images [N] a run was right: the likeliest class, or with several every label.
 
-    With several labels an image counts as right when every label of it is.
+    Raises ValueError for regression, where no answer is right or wrong.
     """
     if problem == "regression":
-        return None
+        raise ValueError("numbers are not right or wrong")
     scores = as_scores(logits, problem=problem)
     hits = _hits if problem == "single_label" else _exact
     right: Bools = hits(scores, targets).numpy()

@@ -51,14 +51,35 @@ def evaluate(
 
     Raises DeviceError where the device cannot do the precision.
     """
-    world = join_world()
-    precision = choose_precision(recipe.train.precision, world.device)
-    judge = make_judge(make_accelerator(precision), recipe, model.input_spec, labels=split.labels)
-    model.module.to(judge.accelerator.device).to(memory_format=judge.layout)
+    judge = ready_judge(model, recipe, labels=split.labels)
     result = judge_module(judge, model.module, split, step=step)
     if result is None:
         raise AssertionError("an evaluation without control was cut short")
     return result
+
+
+def ask(model: Model | Classifier, split: Split, recipe: Recipe) -> Outputs:
+    """Give what `model` says about every example of `split`. Called by every rank.
+
+    Raises DeviceError where the device cannot do the recipe's precision.
+    """
+    judge = ready_judge(model, recipe, labels=split.labels)
+    outputs = compute_logits(judge, model.module, split)
+    if outputs is None:
+        raise AssertionError("a pass without control was cut short")
+    return outputs
+
+
+def ready_judge(model: Model | Classifier, recipe: Recipe, *, labels: LabelSpace) -> Judge:
+    """Settle an evaluation outside a run. Side effect: moves `model` to the device.
+
+    Raises DeviceError where the device cannot do the recipe's precision.
+    """
+    world = join_world()
+    precision = choose_precision(recipe.train.precision, world.device)
+    judge = make_judge(make_accelerator(precision), recipe, model.input_spec, labels=labels)
+    model.module.to(judge.accelerator.device).to(memory_format=judge.layout)
+    return judge
 
 
 def make_judge(

@@ -55,4 +55,5 @@ def test_right_answers_are_the_largest_score_or_every_label():
 
 
 def test_numbers_have_no_right_answers():
-    assert right_answers(torch.zeros(3, 1), torch.zeros(3, 1), problem="regression") is None
+    with pytest.raises(ValueError, match="not right or wrong"):
+        right_answers(torch.zeros(3, 1), torch.zeros(3, 1), problem="regression")
