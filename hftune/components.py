@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from hftune.errors import ComponentError
 from hftune.recipe.check import explain
@@ -155,6 +155,8 @@ def _judge(name: str, value: Any, hint: Any, subject: str, problems: dict[Settin
             return TypeAdapter(hint).validate_python(value)
         except ValidationError as error:
             found.update(explain(error, value, hint, f"'{name}' of {subject}"))
+        except PydanticSchemaGenerationError:
+            found[()] = f"a recipe cannot hold what this is: {describe(hint)}; leave it out"
     for path, text in found.items():
         problems[(name, *path)] = text
     return value

@@ -209,3 +209,16 @@ def test_limits_of_a_bare_le_are_known() -> None:
         return size
 
     assert problems(small, size=4) == {("size",): "4 is too large; 'size' of 'f' must be at most 3"}
+
+
+def test_an_option_that_no_recipe_can_hold_is_refused():
+    class Table:
+        pass
+
+    def lookup(*, table: Table | None = None) -> None:
+        pass
+
+    checked = judge_options(lookup, {"table": [1, 2]}, subject="'lookup'")
+    assert checked.problems == {
+        ("table",): "a recipe cannot hold what this is: Table, or null; leave it out"
+    }
