@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from hftune.cli.main import invoke
+from tests.finished_numbers import write_finished_numbers
 
 
 @pytest.fixture
@@ -40,6 +41,19 @@ def test_csv(make_run, images, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["rank"] for row in rows] == ["1", "1"]
     assert {row["label"] for row in rows} <= {"bad", "good", "odd"}
+
+
+def test_numbers_as_lines_json_and_csv(images, tmp_path, capsys):
+    run, image = str(write_finished_numbers(tmp_path / "ages")), str(images / "red.png")
+    assert invoke(["predict", run, image, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    number = answer["numbers"]["age"]
+    assert answer == {"path": image, "numbers": {"age": number}}
+    assert invoke(["predict", run, image, "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row == {"path": image, "name": "age", "number": str(number)}
+    assert invoke(["predict", run, image]) == 0
+    assert capsys.readouterr().out.split() == [image, "age", f"{number:.4g}"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hftune.cli.main import invoke
 from hftune.describe import Description, Table, describe
 from hftune.errors import DataError, ModelError, RequestError, RunFolderError
 from hftune.export.artifact import build_artifact
+from tests.finished_numbers import write_finished_numbers
 
 
 def table(description: Description, title: str) -> list[dict[str, object]]:
@@ -87,14 +88,6 @@ def test_a_checkpoint(tmp_path):
     assert table(description, "files")[0] == {"file": "model.safetensors", "size": "8 B"}
 
 
-def test_a_recipe_that_comes_along():
-    description = describe("elpv-lite0-head")
-    assert description.kind == "recipe"
-    assert "tf_efficientnet_lite0" in str(description.facts["backbone"])
-    assert "elpv" in str(description.facts["data"])
-    assert table(description, "what trains")[0] == {"from": "0%", "layers": "head"}
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for place, number in (("train/cat", 3), ("train/dog", 2), ("val/cat", 1)):
@@ -156,10 +149,41 @@ def test_the_verb_prints_text_and_json(make_run, capsys):
     assert values["tables"]["results"][1]["split"] == "test"
 
 
-def test_a_recipe_is_described_without_torch():
+def test_a_run_is_described_without_torch(make_run):
     code = (
-        "import sys\nfrom hftune.describe import describe\ndescribe('elpv-lite0')\n"
+        "import sys\nfrom hftune.describe import describe\ndescribe(sys.argv[1])\n"
         "assert not {'torch', 'timm', 'datasets'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    line = [sys.executable, "-c", code, str(make_run())]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_of_numbers_shows_its_targets_in_place_of_classes(tmp_path):
+    description = describe(str(write_finished_numbers(tmp_path / "ages")))
+    assert description.facts["number"] == "age"
+    assert "classes" not in description.facts
+    assert table(description, "targets")[0] == {
+        "split": "train", "min": 18.0, "mean": 41.5, "max": 90.0, "sd": 12.25
+    }  # fmt: skip
+    assert table(description, "results")[1]["mae"] == 4.5
+
+
+def test_a_table_shows_which_columns_hold_numbers(tmp_path):
+    path = tmp_path / "ages.csv"
+    path.write_text("image,age,note\na.png,1,x\nb.png,2,\nc.png,3,7\n", encoding="utf-8")
+    description = describe(str(path))
+    assert description.kind == "table"
+    assert description.facts == {"rows": 3, "columns": 3}
+    image, age, note = table(description, "columns")
+    assert (image["distinct"], image["mean"]) == (3, None)
+    # deviations -1, 0, 1
+    assert (age["min"], age["mean"], age["max"]) == (1, 2, 3)
+    assert age["sd"] == pytest.approx((2 / 3) ** 0.5)
+    assert (note["empty"], note["mean"]) == (1, None)
+
+
+def test_a_damaged_table_is_one_error(tmp_path):
+    (tmp_path / "ages.parquet").write_text("no table")
+    with pytest.raises(DataError, match="cannot be read"):
+        describe(str(tmp_path / "ages.parquet"))

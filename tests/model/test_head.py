@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hftune.errors import WeightsError
-from hftune.model.head import kept_rows, reorder_rows, start_head
+from hftune.model.head import centre_head, kept_rows, reorder_rows, start_head
 from hftune.model.layer_map import head_modules
 
 
@@ -89,3 +89,17 @@ def test_only_the_layers_that_give_logits_start_anew() -> None:
     assert torch.equal(before["head.0.weight"], after["head.0.weight"])
     assert torch.equal(before["head.1.weight"], after["head.1.weight"])
     assert not after["head.2.weight"].any()
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_a_centred_head_gives_about_the_value_for_any_image(architecture: str) -> None:
+    module = timm.create_model(architecture, num_classes=1).eval()
+    head = head_modules(module)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    start_head(module, head, num_classes=1, init="zero", seed=0)
+    centre_head(module, head, num_classes=1, value=41.5)
+    size = module.pretrained_cfg["input_size"]
+    with torch.no_grad():
+        assert module(torch.rand(3, *size)).tolist() == [[41.5]] * 3
+    changed = {n for n, t in module.state_dict().items() if not torch.equal(t, before[n])}
+    assert {name.rpartition(".")[0] for name in changed} == set(head)

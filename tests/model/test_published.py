@@ -70,3 +70,12 @@ def test_imagenet_weights_are_named_by_their_tag(tmp_path):
     block = {"input_size": [3, 64, 64], "tag": "r160_in1k"}
     source = write_repository(tmp_path, rows=1000, num_classes=1000, pretrained_cfg=block)
     assert load_classifier(source).labels.names[0].startswith("tench")
+
+
+def test_a_number_is_known_as_one(tmp_path):
+    source = write_repository(tmp_path, rows=1, label_names=["age"], problem_type="regression")
+    found = load_classifier(source)
+    assert found.labels.problem == "regression"
+    assert found.labels.names == ("age",)
+    inputs = torch.rand(2, 3, 64, 64)
+    assert torch.equal(found.module(inputs), own_logits(tmp_path, inputs, rows=1))
