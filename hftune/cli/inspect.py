@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from hftune.describe import Description, Table, describe
 from hftune.describe.description import Cell
+from hftune.errors import RequestError
 
 
 def command(
@@ -17,15 +19,38 @@ def command(
             help="A recipe, run, checkpoint, model or data folder, a repository or an architecture."
         ),
     ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="For a recipe: settings that win, key.path=value.")
+    ] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="List every parameter of a model or recipe.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show what a recipe, model, data set, run or repository holds."""
-    description = describe(thing)
+    description = describe(thing, overrides or [])
+    if names:
+        description = with_names(description)
     if as_json:
         json.dump(description.to_json(), sys.stdout, indent=2, ensure_ascii=False)
         print()
         return
     print_description(description)
+
+
+def with_names(description: Description) -> Description:
+    """Give the facts with the list of parameters as the only table.
+
+    Raises RequestError for a thing whose parameters are not known.
+    """
+    if description.parameters is None:
+        raise RequestError(
+            f"there are no parameters to list of this {description.kind}",
+            found=description.name,
+            allowed="a recipe, a model folder, org/name on the Hub or a timm architecture",
+            remedy=str(description.facts["layers"]) if "layers" in description.facts else None,
+        )
+    return replace(description, tables=(description.parameters,))
 
 
 def print_description(description: Description) -> None:
@@ -64,4 +89,7 @@ def cell_text(value: Cell) -> str:
         return "-"
     if isinstance(value, bool | str):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    # Metrics read best with four digits, rates by their own.
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.4g}"

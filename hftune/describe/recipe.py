@@ -33,6 +33,7 @@ def _describe_alone(resolved: Resolved) -> Description:
     """Give what a recipe says by itself."""
     recipe = resolved.recipe
     optim = recipe.optim
+    rates = [f"{part} {rate}" for part, rate in optim.rates.items()]
     facts: dict[str, Cell] = {
         "run": recipe.run,
         "files": ", ".join(path.name for path in resolved.merged.files),
@@ -46,8 +47,7 @@ def _describe_alone(resolved: Resolved) -> Description:
         "optimizer": f"{component_text(optim.method)}, rate {optim.lr:g}, "
         f"weight decay {optim.weight_decay:g}",
         "schedule": component_text(optim.schedule),
-        "rates by part": ", ".join(f"{part} {rate}" for part, rate in optim.rates.items())
-        or "none",
+        "rates by part": ", ".join(rates) or "none",
         "frozen for good": _frozen(recipe),
         "precision": recipe.train.precision,
         "pushed to": recipe.hub.push_to or "nowhere",
