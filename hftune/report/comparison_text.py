@@ -39,11 +39,12 @@ def basis(comparison: Comparison) -> str:
 
 
 def arms_table(comparison: Comparison) -> str:
-    """Give a table with a row per arm."""
+    """Give a table with a row per arm; further metrics are those that all arms reported."""
     metric = comparison.metric
     others = [name for name in comparison.arms[0].others if name != metric]
     others = [name for name in others if all(name in arm.others for arm in comparison.arms)]
-    head = ["arm", words(metric), "sd over seeds", "95 % interval", *map(words, others)]
+    spread = ["sd over seeds"] if comparison.num_seeds > 1 else []
+    head = ["arm", words(metric), *spread, "95 % interval", *map(words, others)]
     head += ["parameters that train", "steps", "time", "images/s"]
     return table(head, [_arm_cells(arm, others) for arm in comparison.arms])
 
@@ -59,15 +60,23 @@ def pairs_table(comparison: Comparison) -> str:
 
 def verdict_sentence(pair: PairResult, comparison: Comparison) -> str:
     """Say which arm of a pair is better, or that this is open and what it would take."""
-    name, reach = words(comparison.metric), _signed_range(pair.difference)
-    size = f"{name} differs by {pair.difference.value:+.4f} ({reach})"
-    if pair.verdict == "first":
-        return f"`{pair.first}` is better than `{pair.second}`: {size}."
+    means = {arm.name: arm.interval.value for arm in comparison.arms}
+    low, high = pair.difference.low, pair.difference.high
+    if pair.verdict == "open":
+        return (
+            f"`{pair.first}` and `{pair.second}` cannot be told apart on these "
+            f"{comparison.num_images:,} images: {words(comparison.metric)} "
+            f"{means[pair.first]:.4f} and {means[pair.second]:.4f}, a difference between "
+            f"{low:+.4f} and {high:+.4f}. {needed_sentence(pair, comparison)}"
+        )
+    better, other = pair.first, pair.second
     if pair.verdict == "second":
-        return f"`{pair.second}` is better than `{pair.first}`: {size}."
+        better, other = other, better
+    nearer, farther = sorted((abs(low), abs(high)))
     return (
-        f"`{pair.first}` and `{pair.second}` cannot be told apart on these "
-        f"{comparison.num_images:,} images: {size}. {needed_sentence(pair, comparison)}"
+        f"`{better}` is better than `{other}`: {words(comparison.metric)} {means[better]:.4f} "
+        f"against {means[other]:.4f}, {abs(pair.difference.value):.4f} apart "
+        f"({nearer:.4f} to {farther:.4f})."
     )
 
 
@@ -76,11 +85,10 @@ def needed_sentence(pair: PairResult, comparison: Comparison) -> str:
     if pair.difference.value == 0:
         return "They scored the same, and no number of images shows a difference of nothing."
     ways = []
-    if pair.needed.images is not None:
-        ways.append(f"about {_rounded(pair.needed.images)} images in place of "
-                    f"{comparison.num_images:,}")  # fmt: skip
-    if pair.needed.seeds is not None:
-        ways.append(f"about {_rounded(pair.needed.seeds)} seeds in place of {comparison.num_seeds}")
+    if (images := pair.needed.images) is not None:
+        ways.append(f"about {_rounded(images)} images in place of {comparison.num_images:,}")
+    if (seeds := pair.needed.seeds) is not None:
+        ways.append(f"about {_rounded(seeds)} seeds in place of {comparison.num_seeds}")
     if not ways:
         return "To show a difference that small would take both more images and more seeds."
     return f"To show a difference that small, were it real, would take {' or '.join(ways)}."
@@ -135,7 +143,7 @@ def _arm_cells(arm: ArmResult, others: Sequence[str]) -> list[str]:
     return [
         f"`{arm.name}`",
         f"{arm.interval.value:.4f}",
-        "" if arm.spread is None else f"{arm.spread:.4f}",
+        *([] if arm.spread is None else [f"{arm.spread:.4f}"]),
         f"{arm.interval.low:.4f} to {arm.interval.high:.4f}",
         *(f"{sum(arm.others[name]) / len(arm.others[name]):.4f}" for name in others),
         f"{arm.num_trainable:,}{share}",
