@@ -45,9 +45,7 @@ def open_ingredients(paths: Sequence[Path]) -> tuple[Ingredient, ...]:
             allowed="two or more run folders, or checkpoints such as RUN/checkpoints/step-00000100",
         )
     places = [path.resolve() for path in paths]
-    twice = [
-        str(path) for path, place in zip(paths, places, strict=True) if places.count(place) > 1
-    ]
+    twice = sorted({str(place) for place in places if places.count(place) > 1})
     if twice:
         raise RequestError("an ingredient is named twice", found=", ".join(twice))
     opened = _numbered([_open(path) for path in paths])
