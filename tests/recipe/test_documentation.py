@@ -49,7 +49,9 @@ def test_the_table_holds_each_setting_with_its_default_and_help(row: str) -> Non
 
 
 def test_the_table_holds_nothing_else() -> None:
-    found = re.findall(r"^\| `[a-z0-9_.\[\]]+` \|.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(
+        r"^\| `[a-z0-9_.\[\]]+` \|.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert found == list(rows(Recipe))
 
 
