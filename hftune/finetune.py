@@ -27,6 +27,7 @@ from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
+from hftune.train.teacher import check_teacher, load_teacher
 from hftune.train.world import World, all_agree, first_on_machine, join_world, wait_for_all
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,10 @@ def prepare(recipe: Recipe) -> Prepared:
     with first_on_machine():  # one process downloads, the others find the cache
         source = pull_backbone(recipe.model)
         splits = open_splits(recipe.data, problem=recipe.problem)
+        teacher = None if recipe.distill.teacher is None else load_teacher(recipe.distill.teacher)
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
+    if teacher is not None:
+        check_teacher(teacher, model.input_spec, splits.labels)
     plan = make_plan(recipe, model, splits, world)
     if not all_agree(f"{plan.digest} {model.base.commit}"):
         raise PlanError(

@@ -11,12 +11,12 @@ from hftune.errors import DataError, RequestError
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
-from hftune.predict import load_run
 from hftune.recipe import load_recipe
 from hftune.train.evaluate import ask, evaluate
 from hftune.train.predictions import Predictions, read_predictions, write_predictions
 from hftune.train.run_facts import MODEL_FILE
 from hftune.train.run_folder import check_same_data
+from hftune.train.trained import load_run
 from hftune.train.world import join_world
 
 PUBLISHED_RECIPE = "hftune/recipe.yaml"

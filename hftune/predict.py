@@ -18,8 +18,9 @@ from hftune.errors import DataError, DeviceError, RefError, RequestError
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.metrics import as_scores
-from hftune.model.published import Classifier, load_classifier, load_trained
-from hftune.train.run_facts import BEST_WEIGHTS, MODEL_FILE, read_model_record
+from hftune.model.published import Classifier, load_classifier
+from hftune.train.run_facts import MODEL_FILE
+from hftune.train.trained import load_run
 
 # A label counts as given from this score on, where an image may have several.
 THRESHOLD = 0.5
@@ -161,14 +162,6 @@ def _load(source: str | Path | RepoRef) -> Classifier:
     if (folder / MODEL_FILE).is_file():
         return load_run(folder)
     return load_classifier(pull(parse_ref(str(source))))
-
-
-def load_run(run: Path) -> Classifier:
-    """Load the best weights so far; the run need not be finished."""
-    record = read_model_record(run)
-    return load_trained(
-        record.base, run / BEST_WEIGHTS, input_spec=record.input_spec, labels=record.labels
-    )
 
 
 def _choose_device(name: str | None) -> torch.device:

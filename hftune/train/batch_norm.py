@@ -176,7 +176,7 @@ def _sum_over_ranks(values: Tensor, accelerator: Accelerator) -> Tensor:
 def _put_back(
     layers: dict[str, nn.Module], buffers: Sequence[Tensor], mean: Tensor, *, count: int
 ) -> None:
-    parts = mean.split([buffer.numel() for buffer in buffers])
+    parts = torch.split(mean, [buffer.numel() for buffer in buffers])
     for buffer, part in zip(buffers, parts, strict=True):
         buffer.copy_(part.view(buffer.shape))
     for layer in layers.values():

@@ -10,8 +10,9 @@ from hftune.core import InputSpec, LabelSpace
 from hftune.errors import PlanError
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
-from hftune.model.published import Classifier, load_classifier, load_trained
-from hftune.train.run_facts import BEST_WEIGHTS, MODEL_FILE, read_model_record
+from hftune.model.published import Classifier, load_classifier
+from hftune.train.run_facts import MODEL_FILE
+from hftune.train.trained import load_run
 
 _SHOWN = 8
 
@@ -66,13 +67,9 @@ def load_teacher(name: str) -> Classifier:
 
     Raises RefError, HubError, ModelError, WeightsError and RunFolderError.
     """
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if (folder / MODEL_FILE).is_file():
-        record = read_model_record(folder)
-        labels = LabelSpace(names=record.label_names, multi=record.problem == "multi_label")
-        return load_trained(
-            record.base, folder / BEST_WEIGHTS, input_spec=record.input_spec, labels=labels
-        )
+        return load_run(folder)
     return load_classifier(pull(parse_ref(name)))
 
 
@@ -83,7 +80,7 @@ def check_teacher(classifier: Classifier, spec: InputSpec, labels: LabelSpace) -
         lacking = sorted(wanted - known)[:_SHOWN]
         found = f"not known to it: {', '.join(lacking)}" if lacking else "other classes as well"
         if known == wanted:
-            found = "one of you tells one class per image, the other any number"
+            found = "one of the two tells one class per image, the other any number"
         raise PlanError(
             "this teacher tells other classes apart than the data has",
             found=found,
