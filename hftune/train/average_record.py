@@ -5,7 +5,7 @@ soup.json     SoupRecord     of a soup: whose weights were averaged, and how the
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,12 @@ def read_soup_record(run: Path) -> SoupRecord | None:
     if not path.is_file():
         return None
     raw = read_mapping(path)
-    raw["members"] = tuple(raw.get("members", ()))
     for key, cls in (("ingredients", SoupIngredient), ("decisions", SoupDecision)):
         items = enumerate(raw.get(key, ()))
         raw[key] = tuple(build_record(cls, item, f"{path}: {key}[{i}]") for i, item in items)
-    return build_record(SoupRecord, raw, str(path))
+    record = build_record(SoupRecord, raw, str(path))
+    decisions = tuple(replace(one, members=tuple(one.members)) for one in record.decisions)
+    return replace(record, members=tuple(record.members), decisions=decisions)
 
 
 def finite_or_none(value: float | None) -> float | None:
