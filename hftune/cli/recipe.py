@@ -1,4 +1,4 @@
-"""`hftune recipe show | check | diff | schema | ls | copy`."""
+"""`hftune recipe show | check | plot | diff | schema | ls | copy`."""
 
 import json
 import sys
@@ -58,6 +58,45 @@ def check(recipe: Source, overrides: Overrides = None, as_json: AsJson = False) 
         _print_json({"recipe": resolved.source, "run": resolved.recipe.run, "problems": []})
     else:
         print(f"{resolved.source}: OK (run '{resolved.recipe.run}')")
+
+
+@app.command()
+def plot(
+    recipe: Source,
+    overrides: Overrides = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The PNG file to draw; default NAME-rates.png, here.")
+    ] = None,
+    steps_per_epoch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Draw without data and model, for epochs of this many steps: a line for optim.lr "
+            "and one per line of optim.rates, whatever trains; with layer decay the head's.",
+        ),
+    ] = None,
+) -> None:
+    """Draw the learning rate of every group over the run, with its phases.
+
+    Opens the data and builds the model, as a training would; --steps-per-epoch does without.
+    """
+    resolved = resolve_recipe(recipe, overrides or [])
+    # These import torch, which takes seconds.
+    from hftune.report.rate_chart import chart_of_plan, chart_of_recipe
+    from hftune.report.rates import plot_rates
+    from hftune.train.option_check import check_options_of
+
+    check_options_of(resolved)
+    if steps_per_epoch is not None:
+        chart = chart_of_recipe(resolved.recipe, steps_per_epoch=steps_per_epoch)
+    else:
+        from hftune.finetune import prepare  # the whole of training, likewise
+
+        prepared = prepare(resolved.recipe)
+        chart = chart_of_plan(prepared.plan, prepared.model)
+        if not prepared.world.is_first:
+            return
+    print(plot_rates(chart, to or Path(f"{resolved.recipe.run}-rates.png")))
 
 
 @app.command()

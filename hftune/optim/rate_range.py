@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from hftune.errors import RequestError
 
-# The smoothed loss over its smallest value so far at which a model counts as lost, as in fastai.
+# The smoothed loss over its smallest value so far at which a model may be lost, as in fastai.
 DIVERGED = 4.0
 FEWEST_STEPS = 10
 
@@ -100,8 +100,12 @@ def smoothed(losses: Sequence[float], wanted: RateRange) -> list[float]:
 
 
 def has_diverged(smooth: Sequence[float]) -> bool:
-    """Say whether the last smoothed loss is no number, or far above the smallest one."""
-    return not math.isfinite(smooth[-1]) or smooth[-1] > DIVERGED * min(smooth)
+    """Say whether the last smoothed loss is no number, or above the first and far above the best.
+
+    A loss that was nearly nothing and is a little more has not diverged.
+    """
+    last = smooth[-1]
+    return not math.isfinite(last) or (last > smooth[0] and last > DIVERGED * min(smooth))
 
 
 def suggest(curve: RateCurve) -> Suggestion:

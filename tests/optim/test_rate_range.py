@@ -79,9 +79,11 @@ def test_smoothing_leaves_a_level_loss_as_it_is():
     assert smoothed([0.7] * 50, RateRange(steps=50)) == pytest.approx([0.7] * 50)
 
 
-def test_a_loss_is_lost_at_four_times_its_best_and_where_it_is_no_number():
-    assert not has_diverged([1.0, 0.5, 2.0])
+def test_a_loss_is_lost_above_its_start_and_at_four_times_its_best_or_where_it_is_no_number():
+    assert not has_diverged([1.0, 0.5, 1.9])
     assert has_diverged([1.0, 0.5, 2.1])
+    assert not has_diverged([1.0, 1e-6, 0.9])
+    assert has_diverged([1.0, 1e-6, 1.1])
     assert has_diverged([1.0, math.nan])
     assert has_diverged([math.inf])
 
