@@ -53,7 +53,7 @@ def make_soup(paths: Sequence[Path], *, method: Method = "greedy", to: Path | No
     """
     ingredients = open_ingredients(paths)
     first = ingredients[0]
-    folder = to or first.facts.folder.with_name(f"{first.facts.name}-soup")
+    folder = to or first.facts.folder.resolve().with_name(f"{first.facts.name}-soup")
     _check_free(folder)
     kitchen = open_kitchen(ingredients)
     record = choose(kitchen, method)
