@@ -35,6 +35,8 @@ PAGE = "comparison.md"
 PICTURE = "comparison.png"
 NUMBERS = "comparison.json"
 
+PLAN_FILE = "plan.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Twin:
@@ -169,10 +171,11 @@ def is_finished(twin: Twin) -> bool:
             where=str(run),
             remedy="compare in another folder with --output, or remove this run",
         )
-    if not (run / RESULTS_FILE).is_file():
+    if not (run / RESULTS_FILE).is_file() or not (run / PLAN_FILE).is_file():
         return False
     results = read_results_record(run)
-    planned = json.loads((run / "plan.json").read_text(encoding="utf-8"))["total_steps"]
+    # What an earlier, shorter length left is no result of this one.
+    planned = json.loads((run / PLAN_FILE).read_text(encoding="utf-8"))["total_steps"]
     return results.ended_early or results.steps >= planned
 
 

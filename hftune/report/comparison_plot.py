@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from hftune.metrics import LOSS
 from hftune.report.curves import words
 from hftune.report.history import History
 from hftune.report.style import CYCLE, GREY, MARKERS, figure, note, save
@@ -63,15 +64,22 @@ def _draw_arms(axes: Axes, comparison: Comparison) -> None:
 def _draw_curves(
     axes: Axes, comparison: Comparison, histories: Mapping[str, Sequence[History]]
 ) -> None:
-    """Draw the metric on the validation split over the epochs: each seed thin, their mean thick."""
+    """Draw the validation split over the epochs: each seed thin, their mean thick.
+
+    Draws the loss where the metric was not reported while training.
+    """
+    runs = [history for row in histories.values() for history in row]
+    name = comparison.metric
+    if not any(_curve(history, name)[0] for history in runs):
+        name = LOSS
     for row, arm in enumerate(comparison.arms):
         color, marker = _look(row)
-        curves = [_curve(history, comparison.metric) for history in histories[arm.name]]
+        curves = [_curve(history, name) for history in histories[arm.name]]
         for times, values in curves:
             axes.plot(times, values, color=color, linewidth=0.9, alpha=0.35)
         mean = _mean_curve(curves)
         axes.plot(*mean, color=color, marker=marker, markersize=4, linewidth=1.8, label=arm.name)
-    axes.set_title(f"{words(comparison.metric).capitalize()}, validation split")
+    axes.set_title(f"{words(name).capitalize()}, validation split")
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.legend(loc="best", fontsize=9, frameon=True, edgecolor="none", framealpha=0.85)

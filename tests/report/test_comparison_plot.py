@@ -39,8 +39,11 @@ def test_each_arm_is_drawn_in_its_colour(tmp_path):
         assert shades(path, colour) == 0
 
 
-def test_runs_without_a_validation_value_leave_the_curves_empty(tmp_path):
+def test_a_metric_that_was_not_reported_gives_way_to_the_loss(tmp_path):
     arms = {name: [twin_run(np.arange(60) < 40)] for name in ("head", "all")}
-    found = weigh(arms, metric="accuracy", problem="single_label", times=100)
-    empty = {name: [History(train=(), evaluations={})] for name in arms}
-    assert plot_twins(found, empty, tmp_path / "comparison.png").is_file()
+    found = weigh(arms, metric="macro_f1", problem="single_label", times=100)
+    with_loss = {name: [history(0.5)] for name in arms}
+    without = {name: [History(train=(), evaluations={})] for name in arms}
+    drawn = plot_twins(found, with_loss, tmp_path / "loss.png")
+    empty = plot_twins(found, without, tmp_path / "empty.png")
+    assert shades(drawn, CYCLE[1]) > shades(empty, CYCLE[1]) + 300
