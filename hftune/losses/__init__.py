@@ -128,15 +128,22 @@ def make_loss(
 
 
 def check_loss(loss: LossFunction, *, problem: ProblemName, num_classes: int) -> None:
-    """Call the loss on two examples. Raises PlanError where options or result do not fit."""
-    shape = (2,) if problem == "single_label" else (2, num_classes)
+    """Call the loss on a few examples. Raises PlanError where options or result do not fit."""
+    num = _few(num_classes)
+    shape = (num,) if problem == "single_label" else (num, num_classes)
     kind = torch.int64 if problem == "single_label" else torch.float32
     _check_call(loss, torch.zeros(shape, dtype=kind), num_classes=num_classes)
 
 
 def check_mixed_loss(loss: LossFunction, *, num_classes: int) -> None:
-    """Call the loss on two examples with mixed targets. Raises PlanError where they do not fit."""
-    _check_call(loss, torch.full((2, num_classes), 1 / num_classes), num_classes=num_classes)
+    """Call the loss on examples with mixed targets. Raises PlanError where they do not fit."""
+    targets = torch.full((_few(num_classes), num_classes), 1 / num_classes)
+    _check_call(loss, targets, num_classes=num_classes)
+
+
+def _few(num_classes: int) -> int:
+    """Give another number than that of the classes, so that the two cannot be confused."""
+    return 3 if num_classes == 2 else 2
 
 
 def _refuse_unfit(name: str, problem: ProblemName) -> None:
@@ -152,24 +159,25 @@ def _refuse_unfit(name: str, problem: ProblemName) -> None:
 
 
 def _check_call(loss: LossFunction, targets: Tensor, *, num_classes: int) -> None:
-    logits = torch.zeros(2, num_classes, requires_grad=True)
+    num = len(targets)
+    logits = torch.zeros(num, num_classes, requires_grad=True)
     try:
         result = loss(logits, targets)
     except HftuneError:
         raise
     except Exception as error:
         raise PlanError(
-            "the loss fails on two examples",
+            f"the loss fails on {num} examples",
             found=f"{type(error).__name__}: {error}",
-            allowed=f"logits [2, {num_classes}] and targets {_form(targets)}",
+            allowed=f"logits [{num}, {num_classes}] and targets {_form(targets)}",
             where="loss",
             remedy="correct the loss or its options",
         ) from error
-    if not isinstance(result, Tensor) or result.shape != (2,) or not result.requires_grad:
+    if not isinstance(result, Tensor) or result.shape != (num,) or not result.requires_grad:
         raise PlanError(
             "the loss does not give one number per example",
-            found=f"{_form(result)} for 2 examples of {num_classes} classes",
-            allowed="shape [2], differentiable in the logits",
+            found=f"{_form(result)} for {num} examples of {num_classes} classes",
+            allowed=f"shape [{num}], differentiable in the logits",
             where="loss",
             remedy="reduce over the classes only (torch's losses: reduction: none, and a mean over"
             " the classes); the mean over examples is taken by training",

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hftune.errors import PlanError
@@ -18,7 +19,9 @@ class OwnLoss:
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give what the loss gives for `logits` [B, K] and `targets`."""
         if isinstance(self.loss, nn.Module):
-            self.loss.to(logits.device)  # its buffers; nothing happens after the first call
+            # Its buffers travel once; moved in an evaluation, they must still serve in training.
+            with torch.inference_mode(mode=False):
+                self.loss.to(logits.device)
         return self.loss(logits.float(), targets)
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hftune.data.order import (
@@ -21,6 +21,7 @@ def orders(draw: st.DrawFn) -> Order:
     return Order(num_rows=num_rows, batch_size=draw(st.integers(1, num_rows)), seed=draw(SEEDS))
 
 
+@settings(deadline=None)
 @given(order=orders(), epoch=st.integers(0, 5))
 def test_an_epoch_shows_each_row_at_most_once(order: Order, epoch: int) -> None:
     first = epoch * order.steps_per_epoch
@@ -32,6 +33,7 @@ def test_an_epoch_shows_each_row_at_most_once(order: Order, epoch: int) -> None:
     assert seen.max() < order.num_rows
 
 
+@settings(deadline=None)
 @given(
     seed=SEEDS,
     world_size=st.integers(1, 4),
@@ -56,6 +58,7 @@ def test_ranks_partition_every_step(
     assert np.concatenate(rounds).tolist() == rows.tolist()
 
 
+@settings(deadline=None)
 @given(num_rows=st.integers(0, 50), world_size=st.integers(1, 7))
 def test_evaluation_covers_every_row_exactly_once(num_rows: int, world_size: int) -> None:
     parts = [

@@ -67,6 +67,10 @@ class Picky(nn.Module):
         raise OSError("no table of powers")
 
 
+def over_examples(logits, targets):
+    return logits.sum(dim=0)
+
+
 def fails(logits, targets):
     return logits @ targets
 
@@ -174,6 +178,12 @@ def test_a_loss_that_reduces_too_far_or_not_at_all_is_refused(name, found):
     assert caught.value.remedy.startswith("reduce over the classes only")
 
 
+@pytest.mark.parametrize("num_classes", [1, 2, 3])
+def test_a_loss_that_reduces_over_the_examples_is_refused(num_classes):
+    with pytest.raises(PlanError, match="one number per example"):
+        check_loss(make("over_examples"), problem="single_label", num_classes=num_classes)
+
+
 def test_a_loss_that_fails_is_shown_with_its_own_words():
     with pytest.raises(PlanError) as caught:
         check("fails")
@@ -185,7 +195,7 @@ def test_a_loss_that_takes_positions_only_is_refused_where_images_are_mixed():
     component = Component(name="timm.loss:AsymmetricLossSingleLabel", options={"reduction": "none"})
     loss = make_loss(component, problem="single_label")
     check_loss(loss, problem="single_label", num_classes=3)
-    with pytest.raises(PlanError, match="fails on two examples"):
+    with pytest.raises(PlanError, match="fails on 2 examples"):
         check_mixed_loss(loss, num_classes=3)
 
 
