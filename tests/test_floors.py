@@ -26,7 +26,7 @@ HOMES = {
         *("model/", "losses/", "data/augment.py", "data/image_input.py", "data/mix.py"),
         *("optim/optimizers.py", "train/session.py", "export/outsider.py"),
     ),
-    "torchmetrics": ("metrics.py",),
+    "torchmetrics": ("metrics/",),
     "torchvision": ("data/", "model/"),
     "transformers": ("export/outsider.py",),
     "pydantic": ("recipe/check.py", "components.py"),

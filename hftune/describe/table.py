@@ -1,17 +1,12 @@
 """A table of images: its columns, and of those that hold numbers what these are like."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hftune.data.columns import kind_of
 from hftune.data.table_source import read_table
 from hftune.describe.description import Cell, Description, Table
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _COLUMNS = ("column", "type", "distinct", "empty", "min", "mean", "max", "sd")
 
@@ -30,17 +25,18 @@ def describe_table(path: Path) -> Description:
             Table(
                 title="columns",
                 columns=_COLUMNS,
-                rows=tuple(_column(rows, name) for name in rows.column_names),
+                rows=tuple(
+                    _column(name, kind_of(rows.features[name]), rows.with_format(None)[name][:])
+                    for name in rows.column_names
+                ),
             ),
         ),
     )
 
 
-def _column(rows: Dataset, name: str) -> tuple[Cell, ...]:
+def _column(name: str, kind: str, cells: Sequence[object]) -> tuple[Cell, ...]:
     """Give one row of the table; its last four cells are None where the column holds no numbers."""
-    cells = rows.with_format(None)[name][:]
     filled = [cell for cell in cells if cell is not None and cell != ""]
-    kind = kind_of(rows.features[name])
     head = (name, kind, len(set(map(str, filled))), len(cells) - len(filled))
     numbers = [] if kind in ("bool", "ClassLabel") else _numbers(filled)
     if not numbers:
