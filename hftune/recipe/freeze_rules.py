@@ -1,4 +1,4 @@
-"""What `freeze`, `unfreeze`, `optim.rates` and `optim.l2_sp` must fulfil, as far as text shows it.
+"""What `freeze`, `unfreeze` and `optim.rates` must fulfil together, as far as text shows it.
 
 What depends on the layers of the model is found when the plan is made.
 """
@@ -19,7 +19,6 @@ def broken_freeze_rules(recipe: Recipe) -> _Findings:
     yield from wrong
     if not wrong:
         yield from _contradictions(recipe)
-    yield from _l2_sp(recipe)
 
 
 def is_zero_rate(rate: float | str) -> bool:
@@ -105,20 +104,3 @@ def _frozen_by(freeze: FreezeRecipe, selector: Selector) -> str | None:
     if selector.kind == "stage" and isinstance(part, int) and 0 <= part < freeze.stages:
         return f"freeze.stages: {freeze.stages}"
     return None
-
-
-def _l2_sp(recipe: Recipe) -> _Findings:
-    if recipe.optim.l2_sp.strength == 0:
-        return
-    if recipe.optim.weight_decay > 0:
-        yield (
-            ("optim", "weight_decay"),
-            f"this is {recipe.optim.weight_decay:g}, and optim.l2_sp takes its place; "
-            "set optim.weight_decay: 0",
-        )
-    if not recipe.model.pretrained:
-        yield (
-            ("model", "pretrained"),
-            "this is false, so that there is no pretrained point for optim.l2_sp to draw to; "
-            "keep one",
-        )

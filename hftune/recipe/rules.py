@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from hftune.recipe.class_rules import broken_class_rules
+from hftune.recipe.decay_rules import broken_decay_rules
 from hftune.recipe.freeze_rules import broken_freeze_rules
 from hftune.recipe.read import SettingPath
 from hftune.recipe.regression_rules import broken_regression_rules
@@ -21,6 +22,7 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
     yield from _unfreeze(recipe.unfreeze)
     yield from broken_class_rules(recipe)
     yield from broken_freeze_rules(recipe)
+    yield from broken_decay_rules(recipe)
     yield from broken_swa_rules(recipe)
     yield from broken_regression_rules(recipe)
 

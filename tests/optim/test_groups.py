@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
 
 from hftune.errors import ModelError, PlanError
+from hftune.model.layer_map import map_layers
 from hftune.optim.groups import make_groups
+from hftune.optim.layer_rates import rates_by_name
 from hftune.recipe.schema import OptimRecipe
 
 
@@ -35,13 +38,15 @@ def test_every_trainable_parameter_is_in_exactly_one_group(mapped, data):
         rates=data.draw(
             st.dictionaries(
                 st.sampled_from(["head", "all", "norm", "stage.-1", "layers[:2]"]),
-                st.sampled_from([1e-4, "3x", "0.1x"]),
+                st.sampled_from([1e-4, "3x", "0.1x", 0]),
             )
         ),
     )
     groups = groups_of(mapped, optim, trainable)
     listed = [name for group in groups for name in group.names]
-    assert sorted(listed) == sorted(trainable)
+    rates = rates_by_name(optim, layers, names)
+    moving = [name for name in trainable if name not in rates or rates[name].value > 0]
+    assert sorted(listed) == sorted(moving)
     assert len({group.label for group in groups}) == len(groups)
     assert all(group.scale > 0 for group in groups)
     assert groups == groups_of(mapped, optim, trainable)
@@ -160,3 +165,47 @@ def test_matrices_decay_and_positions_do_not(vit):
 def test_names_that_are_no_parameters_are_a_callers_mistake(resnet):
     with pytest.raises(ValueError, match="ghost"):
         groups_of(resnet, OptimRecipe(), frozenset({"ghost"}))
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, "0x", "0.0x"])
+def test_a_rate_of_zero_is_no_group(resnet, zero):
+    groups = by_name(groups_of(resnet, OptimRecipe(rates={"backbone": zero, "stage.4": "1x"})))
+    kept = {name for name in all_names(resnet[0]) if name.startswith(("layer4.", "fc."))}
+    assert set(groups) == kept
+
+
+def test_backbone_and_head_have_rates_of_their_own(resnet):
+    optim = OptimRecipe(lr=1e-2, rates={"backbone": 1e-4, "head": 1e-3})
+    for name, group in by_name(groups_of(resnet, optim)).items():
+        assert optim.lr * group.scale == pytest.approx(1e-3 if name.startswith("fc.") else 1e-4)
+
+
+class _OnePiece(nn.Module):
+    """A backbone whose family counts it as a single group, as an own model in timm may."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.fc = nn.Linear(4, 3)
+        self.pretrained_cfg = {"classifier": "fc"}
+
+    def get_classifier(self):
+        return self.fc
+
+    def group_matcher(self, coarse=False):  # noqa: ARG002  # timm's signature
+        return {"body": r"^body", "head": r"^fc"}
+
+
+def test_layer_decay_without_depths_is_refused_with_the_remedy():
+    module = _OnePiece()
+    mapped = module, map_layers(module)
+    with pytest.raises(PlanError) as caught:
+        groups_of(mapped, OptimRecipe(layer_decay=0.75))
+    assert str(caught.value) == (
+        "layer decay has no depths to go by in this model\n"
+        "  found:    optim.layer_decay: 0.75, and a backbone of one piece\n"
+        "  where:    optim.layer_decay\n"
+        "  do:       give the backbone a rate of its own, such as optim.rates: {backbone: 0.1x}"
+    )
+    for none in (None, 1):
+        assert {group.scale for group in groups_of(mapped, OptimRecipe(layer_decay=none))} == {1.0}

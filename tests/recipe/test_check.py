@@ -113,6 +113,11 @@ WRONG: dict[str, tuple[dict[str, str], str, list[str]]] = {
         "a.yaml",
         ["model.pretrained=false"],
     ),
+    "nothing_to_adapt": (
+        {"a.yaml": SMALL + "optim: {weight_decay: 0, method: nlarc}\n"},
+        "a.yaml",
+        [],
+    ),
     "two_revisions": (
         {"a.yaml": SMALL},
         "a.yaml",
