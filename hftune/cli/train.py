@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
+from hftune.cli.inspect import print_description
+from hftune.describe.plan import describe_plan
 from hftune.finetune import Finished, Prepared, finetune, prepare
 from hftune.recipe import resolve_recipe
+from hftune.train.memory import estimate_memory
 from hftune.train.option_check import check_options_of
 from hftune.train.plan import plan_to_json
 from hftune.units import format_duration
@@ -42,39 +45,19 @@ def command(
 
 
 def print_plan(prepared: Prepared, *, as_json: bool) -> None:
-    """Print every number that the plan settled."""
-    values = plan_to_json(prepared.plan, prepared.model)
-    if as_json:
-        json.dump(values, sys.stdout, indent=2)
-        print()
+    """Print every number that the plan settled, and the memory that each phase will hold."""
+    plan, model, device = prepared.plan, prepared.model, prepared.world.device
+    memory = estimate_memory(plan, model, device)
+    description = describe_plan(plan, model, prepared.splits, device=device, memory=memory)
+    if not as_json:
+        print_description(description)
         return
-    plan, splits = prepared.plan, prepared.splits
-    images = [f"{len(splits.train)} train", f"{len(splits.val)} val"]
-    if splits.test is not None:
-        images.append(f"{len(splits.test)} test")
-    rows = {
-        "run": plan.recipe.run,
-        "backbone": f"{prepared.model.base.architecture}, {values['parameters']:,} parameters",
-        "classes": f"{splits.labels.size}: {', '.join(splits.labels.names[:8])}",
-        "images": ", ".join(images),
-        "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
-        "batch": f"{plan.batch_size} = {plan.micro_batch_size} x {plan.accumulation} accumulated "
-        f"x {plan.world_size} processes",
-        "precision": f"{plan.precision} on {prepared.world.device}",
-        "evaluate": f"every {plan.eval_every} steps",
+    values = description.to_json() | {
+        "plan": plan_to_json(plan, model),
+        "memory": [phase.to_json() for phase in memory],
     }
-    for name, text in rows.items():
-        print(f"{name:<11} {text}")
-    for phase in values["phases"]:  # type: ignore[attr-defined]  # our own JSON
-        print(
-            f"{'phase':<11} steps {phase['start']} to {phase['stop']}: {phase['label']}, "
-            f"{phase['trainable_parameters']:,} parameters train"
-        )
-        for group in phase["groups"]:
-            print(
-                f"{'':<11}   {group['label']:<24} {group['parameters']:>12,} parameters  "
-                f"lr {group['lr']:.3g}  weight decay {group['weight_decay']:g}"
-            )
+    json.dump(values, sys.stdout, indent=2)
+    print()
 
 
 def print_finished(finished: Finished, *, as_json: bool) -> None:

@@ -3,27 +3,30 @@
 Steps per epoch are not known without data, so places in the run stay as the recipe writes them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from hftune.core import Phase
-from hftune.describe.description import Cell, Description, Table
+from hftune.describe.description import Cell, Description
 from hftune.describe.layers import (
     Layers,
     depth_table,
     head_text,
     norm_table,
     norm_text,
-    parameter_cells,
     share_text,
     stage_table,
+)
+from hftune.describe.phase_tables import (
+    PhaseGroups,
+    group_table,
+    phase_parameter_table,
+    phase_table,
 )
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.model.construct import construct, shaping_args
 from hftune.model.hub_config import HubConfig, read_config, registry_config
 from hftune.model.layer_map import map_layers
-from hftune.optim.groups import ParamGroup, make_groups
+from hftune.optim.groups import make_groups
 from hftune.optim.phases import make_phases
 from hftune.optim.scaling import peak_lr
 from hftune.recipe.schema import ModelRecipe, Recipe
@@ -32,20 +35,6 @@ from hftune.units import parse_span
 # Stand-ins for what only the data can tell.
 _CLASSES = 2
 _STEPS_PER_EPOCH = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class _PhaseGroups:
-    """A phase with the text of its start and its parameter groups."""
-
-    at: str
-    warmup: str
-    phase: Phase
-    groups: tuple[ParamGroup, ...]
-
-    def by_name(self) -> dict[str, ParamGroup]:
-        """Give the group of each parameter that trains."""
-        return {name: group for group in self.groups for name in group.names}
 
 
 def with_layers(description: Description, recipe: Recipe) -> Description:
@@ -73,13 +62,13 @@ def with_layers(description: Description, recipe: Recipe) -> Description:
         description,
         facts={**description.facts, **facts},
         tables=(
-            _phase_table(phases, layers),
-            _group_table(phases, layers, peak=peak),
+            phase_table(phases, layers, place="from"),
+            group_table(phases, layers, peak=peak, place="from"),
             stage_table(layers),
             depth_table(layers),
             norm_table(layers),
         ),
-        parameters=_parameter_table(phases, layers, peak=peak),
+        parameters=phase_parameter_table(phases, layers, peak=peak),
     )
 
 
@@ -109,7 +98,7 @@ def _outputs(recipe: Recipe) -> int:
     return 1 if recipe.problem == "regression" else _CLASSES
 
 
-def _phases(recipe: Recipe, layers: Layers) -> list[_PhaseGroups]:
+def _phases(recipe: Recipe, layers: Layers) -> list[PhaseGroups]:
     length = parse_span(recipe.train.length)
     total_steps = length.steps(steps_per_epoch=_STEPS_PER_EPOCH)
     # Where the length is in steps, an epoch is taken as a small part of it.
@@ -118,7 +107,7 @@ def _phases(recipe: Recipe, layers: Layers) -> list[_PhaseGroups]:
         recipe, layers.map, list(layers.sizes), total_steps=total_steps, steps_per_epoch=epoch
     )
     return [
-        _PhaseGroups(
+        PhaseGroups(
             at=entry.at,
             warmup=entry.warmup,
             phase=phase,
@@ -126,57 +115,3 @@ def _phases(recipe: Recipe, layers: Layers) -> list[_PhaseGroups]:
         )
         for entry, phase in zip(recipe.unfreeze, phases, strict=True)
     ]
-
-
-def _phase_table(phases: list[_PhaseGroups], layers: Layers) -> Table:
-    """Give one row per phase."""
-    sizes: Mapping[str, int] = layers.sizes
-    total = sum(sizes.values())
-    rows = []
-    for part in phases:
-        number = sum(sizes[name] for name in part.phase.trainable)
-        counts = (len(part.phase.trainable), number, share_text(number, total))
-        rows.append((part.at, part.phase.label, *counts, part.phase.lr_factor, part.warmup))
-    columns = ("from", "trains", "tensors", "parameters", "share", "rate factor", "warm-up")
-    return Table(title="phases", columns=columns, rows=tuple(rows))
-
-
-def _group_table(phases: list[_PhaseGroups], layers: Layers, *, peak: float) -> Table:
-    """Give one row per phase and parameter group, with its peak rate in that phase."""
-    sizes: Mapping[str, int] = layers.sizes
-    rows = tuple(
-        (
-            part.at,
-            group.label,
-            len(group.names),
-            sum(sizes[name] for name in group.names),
-            _rate(group, part.phase, peak=peak),
-            group.weight_decay,
-        )
-        for part in phases
-        for group in part.groups
-    )
-    columns = ("from", "group", "tensors", "parameters", "lr", "weight decay")
-    return Table(title="groups", columns=columns, rows=rows)
-
-
-def _parameter_table(phases: list[_PhaseGroups], layers: Layers, *, peak: float) -> Table:
-    """Give one row per parameter: whether it trains and its rate in each phase, and its decay."""
-    groups = [part.by_name() for part in phases]
-    rows = []
-    for name, cells in parameter_cells(layers).items():
-        row: list[Cell] = [*cells]
-        for part, group in zip(phases, groups, strict=True):
-            trains = name in group
-            rate = _rate(group[name], part.phase, peak=peak) if trains else None
-            row += ["yes" if trains else "no", rate]
-        row.append(next((group[name].weight_decay for group in groups if name in group), None))
-        rows.append(tuple(row))
-    columns = ["name", "shape", "numbers", "stage", "layer", "role"]
-    for part in phases:
-        columns += [f"trains from {part.at}", f"lr from {part.at}"]
-    return Table(title="parameters", columns=(*columns, "weight decay"), rows=tuple(rows))
-
-
-def _rate(group: ParamGroup, phase: Phase, *, peak: float) -> float:
-    return peak * group.scale * phase.lr_factor

@@ -52,8 +52,7 @@ class OpenReceipt:
         all the same.
         """
         every = (*self.names.standing, *self.names.moving)
-        after = hash_tensors(state, every)
-        records = {name: self._record(name, after[name]) for name in every}
+        records = self._records(hash_tensors(state, every))
         receipt = Receipt(
             base=self.model.base.hub_id,
             commit=self.model.base.commit if self.model.base.hub_id is not None else None,
@@ -70,18 +69,22 @@ class OpenReceipt:
         )
         return receipt
 
-    def _record(self, name: str, after: str) -> TensorRecord:
+    def _records(self, after: Mapping[str, str]) -> dict[str, TensorRecord]:
         model = self.model
-        tensor = model.module.state_dict()[name]
+        state = model.module.state_dict()
         parameters = {name for name, _ in model.module.named_parameters()}
-        return TensorRecord(
-            kind="parameter" if name in parameters else "buffer",
-            part=_part(model, name),
-            numbers=tensor.numel(),
-            from_base=name in model.weights.matched and model.layers.role[name] != "head",
-            before=self.before[name],
-            after=after,
-        )
+        loaded = set(model.weights.matched)
+        return {
+            name: TensorRecord(
+                kind="parameter" if name in parameters else "buffer",
+                part=_part(model, name),
+                numbers=state[name].numel(),
+                from_base=name in loaded and model.layers.role[name] != "head",
+                before=self.before[name],
+                after=digest,
+            )
+            for name, digest in after.items()
+        }
 
 
 def open_receipt(plan: RunPlan, model: Model) -> OpenReceipt | None:
