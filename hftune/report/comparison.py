@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from hftune.errors import RequestError
 from hftune.hub.card_table import table
+from hftune.metrics import is_share
 from hftune.report.curves import words
 from hftune.report.history import History, read_history
 from hftune.report.style import CYCLE, MARKERS, figure, save
@@ -82,7 +83,7 @@ def plot_comparison(arms: Sequence[Arm], path: Path, *, metric: str | None = Non
             axes.legend(loc="best")
         left.set_title("Validation loss")
         right.set_title(f"Validation {words(name)}")
-        if name != "loss":
+        if is_share(name):
             right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
         return save(drawing, path)
 
@@ -103,7 +104,9 @@ def _draw(axes: Axes, arms: Sequence[Arm], name: str, *, split: str) -> None:
 
 def _label(arm: Arm, name: str, split: str) -> str:
     value = _values(arm, split).get(name)
-    return arm.name if value is None else f"{arm.name}, {split} {value:.1%}"
+    if value is None:
+        return arm.name
+    return f"{arm.name}, {split} " + (f"{value:.1%}" if is_share(name) else f"{value:.4g}")
 
 
 def _common_split(arms: Sequence[Arm]) -> str:
