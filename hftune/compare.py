@@ -145,7 +145,7 @@ def plan_twins(recipes: Sequence[Resolved], output: Path, *, seeds: int) -> list
                 train=replace(resolved.recipe.train, seed=resolved.recipe.train.seed + seed),
                 hub=replace(resolved.recipe.hub, push_to=None),
             ),
-            origins=resolved.origins,
+            origins={**resolved.origins, "train.seed": "override"},
             folder=output / f"{resolved.recipe.run}-seed{seed}",
         )
         for seed in range(seeds)
