@@ -43,6 +43,7 @@ PHASES = (
 @pytest.fixture(scope="module")
 def described() -> Callable[..., tuple[RunPlan, Description]]:
     model, splits = tiny_model("test_resnet"), drawn_splits()
+    splits = replace(splits, labels=replace(splits.labels, counts=(12, 12)))
 
     def describe(recipe: Recipe) -> tuple[RunPlan, Description]:
         plan = make_plan(recipe, model, splits, join_world())
@@ -120,7 +121,7 @@ def test_what_is_on_is_stated(described):
         augment=(Component(name="horizontal_flip"),),
         mix=MixRecipe(mixup=0.2),
         balance=0.5,
-        class_weights=Component(name="given", options={"weights": {"dark": 1, "bright": 2}}),
+        class_weights=Component(name="inverse"),
     )
     plan, description = described(replace(recipe, data=data))
     facts = {name: str(text) for name, text in description.facts.items()}
@@ -128,7 +129,7 @@ def test_what_is_on_is_stated(described):
     assert plan.peak_lr == pytest.approx(1e-3 * 0.5**0.5)
     assert facts["mixing"] == "mixup 0.2, CutMix 0, of 100% per batch"
     assert facts["balance"].startswith("0.5 ")
-    assert facts["class weights"] == "given (weights={'dark': 1, 'bright': 2})"
+    assert facts["class weights"] == "inverse"
     assert facts["clipping"] == "gradient norm at most 1.5"
     assert facts["averaged weights"] == "decay 0.99 per step"
     assert facts["mean of weights"] == f"from step {plan.swa_start}, every 1 steps"
