@@ -37,7 +37,7 @@ def _scale_losses(axes: Axes, curve: RateCurve) -> None:
     """Show what fell; a loss that diverged would press it against the bottom."""
     lowest, first = min(curve.smooth), max(curve.smooth[: max(1, len(curve.smooth) // 4)])
     top = min(max(curve.losses), max(_TOP * first, DIVERGED / 2 * lowest))
-    room = 0.06 * (top - lowest) or 0.1
+    room = max(0.06 * (top - lowest), 0.01 * abs(top), 1e-6)  # a level curve has a height too
     axes.set_ylim(min(curve.losses) - room, top + 2 * room)
 
 
