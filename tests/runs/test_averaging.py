@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.runs.conftest import RECIPE
+
 pytestmark = pytest.mark.slow
 
 # Nine of twelve steps see the mean: the weights after 3, 6, 9 and 12 steps are its points.
@@ -76,10 +78,9 @@ def test_killed_while_it_averages_and_while_it_judges_it_ends_bit_equal(
 
 
 def test_two_processes_average_as_one(write_recipe, command, launch_two, metrics, tmp_path):
-    """Without dropout and with micro-batches of 4 on either: one sums two where two have one."""
+    """Only the head trains, and the statistics of all layers are live: both ranks share that pass."""
     recipe = write_recipe("test_resnet")
     one, two = tmp_path / "one", tmp_path / "two"
-    # All is frozen but the head, whose mean is exact; the policy lets all statistics move.
     words = ["train", recipe, *SWA, "freeze.batch_norm=train", "unfreeze=[{train: [head]}]"]
     for launch, run in ((command, one), (launch_two, two)):
         done = launch(*words, "--output", str(run))
@@ -95,8 +96,6 @@ def test_two_processes_average_as_one(write_recipe, command, launch_two, metrics
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory, images, command):
     """Three short runs from one start, at different rates."""
-    from tests.runs.conftest import RECIPE
-
     root = tmp_path_factory.mktemp("soup")
     text = RECIPE.format(architecture="test_resnet", images=images, model="")
     (root / "small.yaml").write_text(text)
