@@ -78,7 +78,7 @@ def test_killed_while_it_averages_and_while_it_judges_it_ends_bit_equal(
 
 
 def test_two_processes_average_as_one(write_recipe, command, launch_two, metrics, tmp_path):
-    """Only the head trains, and the statistics of all layers are live: both ranks share that pass."""
+    """Only the head trains, and all statistics are live: both ranks share the pass for them."""
     recipe = write_recipe("test_resnet")
     one, two = tmp_path / "one", tmp_path / "two"
     words = ["train", recipe, *SWA, "freeze.batch_norm=train", "unfreeze=[{train: [head]}]"]
