@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hftune.errors import ComponentError, DataError, RecipeError, RequestError, RunFolderError
 from hftune.files import write_json, write_text
-from hftune.finetune import finetune, prepare
+from hftune.finetune import prepare, train_and_judge
 from hftune.judge import predictions_of
 from hftune.metrics import LOSS, METRICS
 from hftune.problems import PROBLEMS
@@ -76,8 +76,7 @@ def compare(
     check_data_before(owed, twins)
     for number, twin in enumerate(owed, start=1):
         logger.info("run %d of %d: %s", number, len(owed), twin.folder.name)
-        finetune(twin.recipe, output=twin.folder, origins=twin.origins)
-        wait_for_all()  # rank 0 packages what the others do not wait for
+        train_and_judge(twin.recipe, twin.folder, origins=twin.origins)
     check_data_after(twins)
     arms = read_arms(twins)
     comparison = weigh(arms, metric=metric, problem=first.problem)

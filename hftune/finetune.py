@@ -69,6 +69,20 @@ def finetune(
     check_run_folder(run, recipe)
     if recipe.hub.push_to is not None:
         check_push(push_target(recipe.hub, recipe.hub.push_to))
+    results = train_and_judge(recipe, run, origins=origins)
+    if not join_world().is_first:
+        return Finished(run=run, results=results)
+    return package(recipe, run, results)
+
+
+def train_and_judge(
+    recipe: Recipe, run: Path, *, origins: Mapping[str, str] | None = None
+) -> ResultsRecord:
+    """Train, or go on with, the run of `recipe` in the folder `run`, and judge its best weights.
+
+    Called by every rank; rank 0 writes. Raises Stopped as `finetune` does.
+    """
+    check_run_folder(run, recipe)
     prepared = prepare(recipe)
     check_same_data(run, prepared.splits)
     plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
@@ -88,10 +102,7 @@ def finetune(
         )
     if receipt is not None and world.is_first:
         receipt.close(run, best_weights(run))
-    results = judge_best(plan, model, splits, run=run, progress=progress)
-    if not world.is_first:
-        return Finished(run=run, results=results)
-    return package(recipe, run, results)
+    return judge_best(plan, model, splits, run=run, progress=progress)
 
 
 def prepare(recipe: Recipe) -> Prepared:
