@@ -80,6 +80,6 @@ def _by_pattern(pattern: str, names: Sequence[str]) -> set[str]:
         raise ModelError(
             f"no parameter's name fits '{pattern}'",
             allowed=f"close names: {', '.join(close or list(names)[:4])}",
-            remedy="list the names with: hftune inspect",
+            remedy="list the names with: hftune inspect RECIPE --names",
         )
     return found
