@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,11 @@ from hftune.data.part import Part
 from hftune.data.rows import Targets
 from hftune.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 _SHOWN = 5
+# Optimizers such as Adam move weights by about the rate, whatever the unit.
+_LEAST_SD, _MOST_SD = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,16 @@ def check_spread(numbers: RowNumbers) -> None:
             found=f"{distinct[0]:g}" if len(distinct) else "no rows",
             where=f"column '{numbers.column}'",
             remedy="name the column to predict with data.source.label",
+        )
+
+
+def warn_of_unit(name: str, spread: Spread) -> None:
+    """Log a warning where the targets' unit makes them slow, or hard, to learn."""
+    if not _LEAST_SD <= spread.sd <= _MOST_SD:
+        logger.warning(
+            "the targets '%s' have a standard deviation of %.3g; in a unit in which it is about 1 "
+            "they are learned faster",
+            *(name, spread.sd),
         )
 
 

@@ -33,6 +33,7 @@ from hftune.data.numbers import (
     encode_numbers,
     read_numbers,
     spread_of,
+    warn_of_unit,
 )
 from hftune.data.order import Positions
 from hftune.data.own_source import as_found
@@ -136,7 +137,9 @@ def _encode(labels: RowLabels | RowNumbers, space: LabelSpace) -> Targets:
 def _with_facts(space: LabelSpace, train: Targets) -> LabelSpace:
     """Add what the training targets are like."""
     if space.numeric:
-        return replace(space, spread=spread_of(train), num_examples=len(train))
+        spread = spread_of(train)
+        warn_of_unit(space.names[0], spread)
+        return replace(space, spread=spread, num_examples=len(train))
     return replace(space, counts=count_classes(train, space.size), num_examples=len(train))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hftune.core import Spread
-from hftune.data.numbers import check_spread, encode_numbers, read_numbers, spread_of
+from hftune.data.numbers import check_spread, encode_numbers, read_numbers, spread_of, warn_of_unit
 from hftune.data.part import Part
 from hftune.data.sources import open_splits
 from hftune.data.splits import quantile_bins
@@ -171,3 +171,13 @@ def test_class_folders_have_no_numbers(make_folder: Callable[[Mapping[str, int]]
     with pytest.raises(DataError) as caught:
         open_splits(DataRecipe(source=source), problem="regression")
     check_text(caught.value, "regression_on_classes")
+
+
+@pytest.mark.parametrize(
+    ("sd", "warned"), [(0.001, True), (0.5, False), (20.0, False), (1e3, True)]
+)
+def test_a_unit_that_is_slow_to_learn_is_told(
+    sd: float, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_unit("age", Spread(minimum=0.0, mean=0.0, maximum=1.0, sd=sd))
+    assert ("'age'" in caplog.text) == warned
