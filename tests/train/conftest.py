@@ -1,6 +1,7 @@
 """Fixtures over the drawn splits, tiny models and small recipes of `tests.drawn`."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from hftune.core import Model, Splits
 from hftune.recipe.schema import Recipe, UnfreezeStep
+from hftune.train.control import Control, Wish
 from tests.drawn import drawn_splits, tiny_model, tiny_recipe
 
 
@@ -51,3 +53,20 @@ def assert_equal_states() -> Callable[..., None]:
         assert differing == []
 
     return check
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Send this process a real SIGTERM once `step` steps were taken."""
+    agree = Control.agree
+
+    def arm(step: int) -> None:
+        def armed(self: Control, at: int) -> Wish:
+            if at == step:
+                signal.raise_signal(signal.SIGTERM)
+            return agree(self, at)
+
+        monkeypatch.setattr(Control, "agree", armed)
+
+    yield arm
+    monkeypatch.undo()

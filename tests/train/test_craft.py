@@ -1,7 +1,6 @@
 """Every technique at once: resumed anywhere it equals an undisturbed run, bit for bit."""
 
 import json
-import signal
 from dataclasses import replace
 
 import pytest
@@ -25,7 +24,6 @@ from hftune.recipe.schema import (
 )
 from hftune.train.average import owes_average
 from hftune.train.checkpoint import Memory
-from hftune.train.control import Control
 from hftune.train.guides import Guides
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
@@ -72,23 +70,6 @@ def everything(make_recipe, tmp_path):
         train=TrainRecipe(length="9 steps", batch_size=8, micro_batch_size=4, precision="fp32"),
         eval=EvalRecipe(every="2 steps", best="accuracy"),
     )
-
-
-@pytest.fixture
-def stop_after(monkeypatch):
-    """Send this process a real SIGTERM once `step` steps were taken."""
-    agree = Control.agree
-
-    def arm(step):
-        def armed(self, at):
-            if at == step:
-                signal.raise_signal(signal.SIGTERM)
-            return agree(self, at)
-
-        monkeypatch.setattr(Control, "agree", armed)
-
-    yield arm
-    monkeypatch.undo()
 
 
 def run_it(recipe, model, splits, run):

@@ -1,7 +1,6 @@
 """The loop: a run that is stopped and resumed, anywhere, equals one that was not, bit for bit."""
 
 import json
-import signal
 from dataclasses import replace
 
 import pytest
@@ -18,24 +17,6 @@ from hftune.train.world import join_world
 def run_it(recipe, model, splits, run):
     plan = make_plan(recipe, model, splits, join_world())
     return plan, train(plan, model, splits, run)
-
-
-@pytest.fixture
-def stop_after(monkeypatch):
-    """Send this process a real SIGTERM once `step` steps were taken."""
-
-    def arm(step):
-        agree = Control.agree
-
-        def armed(self, at):
-            if at == step:
-                signal.raise_signal(signal.SIGTERM)
-            return agree(self, at)
-
-        monkeypatch.setattr(Control, "agree", armed)
-
-    yield arm
-    monkeypatch.undo()
 
 
 def test_training_lowers_the_loss_and_keeps_the_best(
