@@ -7,6 +7,7 @@ from typing import Any
 
 from hftune.describe.description import Cell, Description, Table, listed
 from hftune.errors import RunFolderError
+from hftune.train.receipt_record import RECEIPT_FILE, Receipt, read_receipt
 from hftune.train.run_facts import (
     BEST_WEIGHTS,
     DATA_FILE,
@@ -35,6 +36,8 @@ def describe_run(run: Path) -> Description:
         facts["images"] = ", ".join(f"{name} {s.count}" for name, s in data.splits.items())
     if results is not None:
         facts |= _result_facts(results)
+    if (run / RECEIPT_FILE).is_file():
+        facts["frozen"] = _frozen(read_receipt(run / RECEIPT_FILE))
     facts["best weights"] = BEST_WEIGHTS if (run / BEST_WEIGHTS).is_file() else "none yet"
     facts["artifact"] = "artifact" if (run / "artifact").is_dir() else "none yet"
     facts["pushed"] = _pushed(run)
@@ -107,6 +110,16 @@ def _targets(data: DataRecord) -> Iterator[Table]:
                 for name, spread in spreads.items()
             ),
         )
+
+
+def _frozen(receipt: Receipt) -> str:
+    """Say what the receipt found."""
+    if receipt.changed:
+        return f"{len(receipt.changed)} frozen tensors CHANGED: {listed(receipt.changed, most=4)}"
+    return (
+        f"{len(receipt.frozen)} tensors with {receipt.share:.1%} of the parameters, "
+        "bit for bit as training found them"
+    )
 
 
 def _result_facts(results: ResultsRecord) -> dict[str, Cell]:

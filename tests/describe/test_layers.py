@@ -1,6 +1,7 @@
 """The layers of a model: every parameter in exactly one row of each table."""
 
 import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -88,3 +89,11 @@ def test_names_lists_every_parameter_and_nothing_else(capsys):
 def test_what_has_no_parameters_cannot_list_them(make_run, capsys):
     assert invoke(["inspect", str(make_run()), "--names"]) == 2
     assert "no parameters to list of this run" in capsys.readouterr().err
+
+
+def test_the_page_about_inspect_shows_what_the_command_prints(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "inspect.md").read_text(encoding="utf-8")
+    block = re.search(r"```\n\$ hftune inspect resnet18\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    assert invoke(["inspect", "resnet18"]) == 0
+    assert capsys.readouterr().out == block[1]
