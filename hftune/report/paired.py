@@ -83,7 +83,8 @@ class Resampled:
 
     def _drawn(self, arm: int) -> Floats:
         """Give an arm's mean over the seeds of each resample [B]."""
-        return np.take_along_axis(self.draws[:, arm], self.seeds, axis=1).mean(axis=1)
+        means: Floats = np.take_along_axis(self.draws[:, arm], self.seeds, axis=1).mean(axis=1)
+        return means
 
 
 def resample(
@@ -170,7 +171,7 @@ def sign_test(first: int, second: int) -> float:
     for position in range(fewer):
         term = term * (total - position) // (position + 1)
         ways += term
-    return min(1.0, 2 * ways / 2**total)
+    return min(1.0, 2 * ways / (1 << total))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -84,7 +84,8 @@ def _table_measure(
 
     def measure(counts: Counts) -> Floats:
         drawn = counts.astype(np.float64)
-        return of(*(drawn @ part for part in tables), several)
+        right, said, there = (drawn @ part for part in tables)
+        return of(right, said, there, several)
 
     return measure
 
@@ -168,7 +169,10 @@ def _rank_measure(
             is_defined = (positives[:, -1] > 0) & (negatives[:, -1] > 0)
             total += np.where(is_defined, of(positives, negatives), 0)
             classes += is_defined
-        return np.divide(total, classes, out=np.full(len(counts), np.nan), where=classes > 0)
+        mean: Floats = np.divide(
+            total, classes, out=np.full(len(counts), np.nan), where=classes > 0
+        )
+        return mean
 
     return measure
 
@@ -202,7 +206,7 @@ def _r2(errors: Floats, truth: Floats, counts: Counts) -> Floats:
     centred = truth.astype(np.float64) - truth.mean(dtype=np.float64)
     variance = _mean(centred**2, counts) - _mean(centred, counts) ** 2
     is_spread = np.array([np.ptp(truth[drawn > 0]) > 0 for drawn in counts])
-    left = np.divide(
+    left: Floats = np.divide(
         _mean(errors**2, counts), variance, out=np.full(len(counts), np.nan), where=is_spread
     )
     return 1 - left

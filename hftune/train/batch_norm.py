@@ -7,6 +7,7 @@ Izmailov et al. 2018 make one more pass over the training data for them, as
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -69,7 +70,7 @@ def recompute_batch_norm(
     """
     chosen = {name: layer for name, layer in _with_statistics(module).items() if name in layers}
     buffers = [buffer for layer in chosen.values() for buffer in _statistics_of(layer)]
-    momenta = {name: layer.momentum for name, layer in chosen.items()}
+    momenta = {name: cast("nn.BatchNorm2d", layer).momentum for name, layer in chosen.items()}
     sums = torch.zeros(sum(buffer.numel() for buffer in buffers), dtype=torch.float64)
     count = 0
     module.eval()
@@ -77,7 +78,9 @@ def recompute_batch_norm(
         buffer.zero_()
     for layer in chosen.values():
         layer.training = True
-        layer.momentum = 1.0  # after a forward pass the buffers hold this batch's own statistics
+        cast(
+            "nn.BatchNorm2d", layer
+        ).momentum = 1.0  # after a forward pass the buffers hold this batch's own statistics
     try:
         for inputs in batches:
             if inputs is not None:
@@ -89,7 +92,7 @@ def recompute_batch_norm(
                 return False
     finally:
         for name, layer in chosen.items():
-            layer.momentum = momenta[name]
+            cast("nn.BatchNorm2d", layer).momentum = momenta[name]
         module.eval()
     total = _sum_over_ranks(torch.cat([sums, torch.tensor([float(count)])]), accelerator)
     _put_back(chosen, buffers, total[:-1] / total[-1], count=int(total[-1]))
