@@ -29,7 +29,7 @@ model: {{repo: {base}, image_size: 32}}
 data: {{source: {{name: image_folder, path: {images}}}, workers: 0}}
 optim: {{lr: 0.05, method: sgd, ema: 0.9}}
 freeze: {{stages: 3, batch_norm: {batch_norm}}}
-unfreeze: [{{at: 0%, train: [head]}}, {{at: 50%, train: [all]}}]
+unfreeze: [{{at: 0%, train: [head, stage.-1]}}, {{at: 50%, train: [all]}}]
 train: {{length: 2 epochs, batch_size: 8, precision: fp32}}
 hub: {{push_to: {result}}}
 """
