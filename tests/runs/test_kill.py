@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.slow
 
 
-def start(recipe, run):
-    line = [sys.executable, "-m", "hftune", "train", recipe, "save.every=2 steps"]
+def start(recipe, run, *words):
+    line = [sys.executable, "-m", "hftune", "train", recipe, *words, "save.every=2 steps"]
     return subprocess.Popen(
         [*line, "--output", str(run)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -59,3 +59,32 @@ def test_killed_twice_and_stopped_once_it_ends_bit_equal(write_recipe, command, 
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert sum('"train"' in line for line in lines) == 12
+
+
+PHASES = (
+    "unfreeze=[{at: 0%, train: [head]}, "
+    "{at: 4 steps, train: [head, stage.-1], lr_factor: 0.5, warmup: 2 steps}, "
+    "{at: 8 steps, train: [all]}]",
+    "optim.schedule={name: plateau, metric: loss, patience: 0, factor: 0.5, threshold: 10}",
+    "data.mix.mixup=0.4",
+    "eval.every=2 steps",
+)
+
+
+def test_killed_in_every_phase_it_ends_bit_equal(write_recipe, command, tmp_path):
+    recipe = write_recipe("test_resnet", ", drop_rate: 0.1")
+    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
+    done = command("train", recipe, *PHASES, "save.every=2 steps", "--output", str(undisturbed))
+    assert done.code == 0, done.err
+    for step in (2, 5, 9):  # one in each phase
+        process = start(recipe, run, *PHASES)
+        wait_for_step(run, step, process)
+        process.kill()
+        process.communicate()
+    process = start(recipe, run, *PHASES)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    expected, found = final_weights(undisturbed), final_weights(run)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    best = [load_file(folder / "best/model.safetensors") for folder in (undisturbed, run)]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
