@@ -41,7 +41,9 @@ class RunningMean:
                 self.values[name] = value.clone()
             else:
                 before = self.values[name].to(value.device)
-                self.values[name] = before + (value - before) / (self.count + 1)
+                mean = before + (value - before) / (self.count + 1)
+                # Where both are -0.0 the sum would be 0.0.
+                self.values[name] = torch.where(value == before, before, mean)
         self.count += 1
 
     @torch.no_grad()

@@ -29,6 +29,7 @@ from hftune.train.average import RunningMean, open_mean
 from hftune.train.checkpoint import Memory
 from hftune.train.guides import Guides
 from hftune.train.plan import loss_of, plan_groups, plan_schedule
+from hftune.train.receipt import frozen_names
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Session:
     split: Split
     order: Order
     average: ModelEmaV3 | None
+    standing: tuple[str, ...]
     mean: RunningMean
     pull: Pull | None
     guides: Guides
@@ -92,8 +94,18 @@ class Session:
         )
 
     def judged_module(self) -> nn.Module:
-        """Give the weights that are evaluated and published: the average where there is one."""
-        return self.average.module if self.average is not None else self.module
+        """Give the weights that are evaluated and published: the average where there is one.
+
+        What never trains is copied into the average: averaging equal values keeps them but for
+        the sign of zero.
+        """
+        if self.average is None:
+            return self.module
+        averaged: nn.Module = self.average.module
+        mean, own = averaged.state_dict(), self.module.state_dict()
+        for name in self.standing:
+            mean[name].copy_(own[name])
+        return averaged
 
     def share_buffers(self) -> None:
         """Give every rank the buffers of rank 0 (collective); rank 0's own are untouched."""
@@ -173,6 +185,7 @@ def open_session(
             balance=plan.recipe.data.balance,
         ),
         average=average,
+        standing=() if average is None else _never_trained(plan, model),
         mean=open_mean(memory),
         pull=None if guides.start is None else place_pull(guides.start, module),
         guides=guides,
@@ -217,6 +230,11 @@ def _like_parameter(value: Tensor, parameter: Tensor, entry: str) -> Tensor | fl
     if value.shape != parameter.shape:
         return value.to(parameter.device, copy=True)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _never_trained(plan: RunPlan, model: Model) -> tuple[str, ...]:
+    names = frozen_names(plan, model)
+    return () if names is None else names.standing
 
 
 def _weigh_classes(plan: RunPlan, split: Split, device: torch.device) -> Tensor | None:

@@ -179,3 +179,14 @@ def test_the_average_is_owed_once_training_is_over(plan):
     assert owes_average(plan, Progress(step=12))
     assert not owes_average(plan, Progress(step=12, averaged_at=12))
     assert owes_average(plan, Progress(step=8, ended_early=True))
+
+
+def test_equal_members_stay_as_they_are_to_the_sign_of_zero():
+    module = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[-0.0, 0.0], [0.1, -3e-8]]))
+    mean = RunningMean()
+    for _ in range(3):
+        mean.take(module)
+    bits = mean.values["weight"].view(torch.int32)
+    assert torch.equal(bits, module.weight.detach().view(torch.int32))

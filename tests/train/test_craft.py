@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from hftune.core import LabelSpace
@@ -257,3 +258,17 @@ def test_the_loss_of_an_example_is_weighed_by_its_class(make_recipe, make_tiny_m
     expected = (losses * torch.tensor([0.5, 1.5])[batch.targets]).mean()
     stats = train_step(session, [batch], step=0)
     assert float(stats.loss) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_an_average_keeps_frozen_tensors_to_the_sign_of_zero(
+    make_recipe, make_tiny_model, make_splits, tmp_path
+):
+    recipe = make_recipe(freeze=FreezeRecipe(stages=1))
+    recipe = replace(recipe, optim=replace(recipe.optim, ema=0.9))
+    model, run = make_tiny_model("test_resnet"), tmp_path / "run"
+    with torch.no_grad():
+        model.module.conv1[0].weight.view(-1)[:7] = -0.0
+    before = model.module.conv1[0].weight.detach().clone()
+    run_it(recipe, model, make_splits(), run)
+    published = load_file(run / "best/model.safetensors")["conv1.0.weight"]
+    assert torch.equal(published.view(torch.int32), before.view(torch.int32))
