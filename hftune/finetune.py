@@ -91,7 +91,7 @@ def train_and_judge(
         write_json(run / "origins.json", dict(origins or {}))
         keep_samples(run, splits.val)
     wait_for_all()
-    receipt = open_receipt(plan, model)
+    receipt = open_receipt(plan, model) if world.is_first else None
     progress = train(plan, model, splits, run)
     over = progress.step == plan.total_steps or progress.ended_early
     if not over or owes_average(plan, progress):
@@ -100,7 +100,7 @@ def train_and_judge(
             where=str(run),
             remedy="run the same command again to go on",
         )
-    if receipt is not None and world.is_first:
+    if receipt is not None:
         receipt.close(run, best_weights(run))
     return judge_best(plan, model, splits, run=run, progress=progress)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hftune.core import EvalResult, Progress
 from hftune.files import committed_folder, write_json
-from hftune.metrics import higher_is_better
+from hftune.metrics import higher_is_better, is_better
 from hftune.model.weights import plain_state, save_weights
 from hftune.optim.plateau import note_evaluation, plateau_rule
 from hftune.recipe.schema import Recipe
@@ -27,7 +27,7 @@ def note_result(result: EvalResult, progress: Progress, recipe: Recipe) -> bool:
     name = best_of(recipe)
     value = metric_value(result, name)
     best = progress.best_value
-    if best is None or (value > best if higher_is_better(name) else value < best):
+    if best is None or is_better(value, best, metric=name):
         progress.best_value = value
         progress.best_step = result.step
         progress.evaluations_without_gain = 0

@@ -120,6 +120,8 @@ def plan_to_json(plan: RunPlan, model: Model) -> dict[str, object]:
             "label": phase.label,
             "start": phase.start,
             "stop": phase.stop,
+            "lr_factor": phase.lr_factor,
+            "warmup_steps": phase.warmup_steps,
             "trainable_parameters": sum(sizes[name] for name in phase.trainable),
             "groups": [
                 {
