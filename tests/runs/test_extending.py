@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from hftune.finetune import finetune
+from hftune.finetune import prepare
 from hftune.recipe import load_recipe
+from hftune.train.loop import train
 from tests.runs.conftest import draw_image
 
 pytestmark = pytest.mark.slow
@@ -76,7 +77,9 @@ def test_a_run_of_own_pieces_goes_on_bit_equal(recipe, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for run, length in ((whole, "2 epochs"), (parts, "1 epoch"), (parts, "2 epochs")):
         words = [f"train.length={length}", "optim.schedule=constant"]
-        finetune(load_recipe(recipe, words), output=run)
+        prepared = prepare(load_recipe(recipe, words))
+        run.mkdir(exist_ok=True)
+        train(prepared.plan, prepared.model, prepared.splits, run)
     newest = [max((run / "checkpoints").iterdir()) for run in (whole, parts)]
     assert newest[0].name == newest[1].name
     for name in ("model.safetensors", "optimizer.safetensors"):

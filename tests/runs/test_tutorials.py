@@ -232,7 +232,7 @@ def test_page_3_a_group_for_each_layer(insects: Path, tmp_path: Path) -> None:
 
 def test_page_3_a_rate_for_what_never_trains_is_refused(insects: Path, tmp_path: Path) -> None:
     recipe = page_3(insects, tmp_path, method="adam", rates=EVERY_LAYER)
-    with pytest.raises(PlanError, match="'name:conv1' is frozen and given a rate"):
+    with pytest.raises(PlanError, match="'name:conv1' never trains and is given a rate"):
         prepare(load_recipe(recipe, LIGHT))
 
 
