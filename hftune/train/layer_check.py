@@ -4,7 +4,7 @@ So most of what only the model can tell is found before anything is downloaded, 
 problems of the recipe. The rest is found when the plan is made, by the same functions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from hftune.errors import HftuneError, ModelError, PlanError
 from hftune.model.known import known_structure
@@ -12,9 +12,10 @@ from hftune.model.select import select
 from hftune.optim.groups import make_groups
 from hftune.optim.phases import trainable_sets
 from hftune.recipe.freeze_rules import selectors_of
-from hftune.recipe.read import SettingPath
+from hftune.recipe.read import SettingPath, dotted
 from hftune.recipe.rules import Finding
 from hftune.recipe.schema import Recipe
+from hftune.recipe.selectors import parse_selector
 
 
 def unfit_layers(recipe: Recipe) -> Iterator[Finding]:
@@ -29,7 +30,7 @@ def unfit_layers(recipe: Recipe) -> Iterator[Finding]:
     wrong = False
     for path, selector in selectors_of(recipe):
         try:
-            select((selector.removeprefix("not ").strip(),), structure.layers, names)
+            select((parse_selector(selector).text,), structure.layers, names)
         except ModelError as error:
             wrong = True
             yield path, _sentence(error)
@@ -39,21 +40,20 @@ def unfit_layers(recipe: Recipe) -> Iterator[Finding]:
         trainable_sets(recipe, structure.layers, names)
         make_groups(recipe.optim, structure.layers, structure.module, trainable=frozenset(names))
     except (ModelError, PlanError) as error:
-        yield _path(error.where, recipe), _sentence(error)
+        yield _setting(error.where, recipe), _sentence(error)
 
 
-def _path(where: str | None, recipe: Recipe) -> SettingPath:
-    """Give the setting that an error names: the longest one that its place begins with."""
-    known: Sequence[tuple[str, SettingPath]] = [
-        *((f"optim.rates.{name}", ("optim", "rates", name)) for name in recipe.optim.rates),
-        *((f'optim.rates."{name}"', ("optim", "rates", name)) for name in recipe.optim.rates),
-        *((f"unfreeze[{n}]", ("unfreeze", n, "train")) for n in range(len(recipe.unfreeze))),
-        ("optim.layer_decay", ("optim", "layer_decay")),
-        ("freeze.layers", ("freeze", "layers")),
-        ("freeze.stages", ("freeze", "stages")),
-        ("freeze", ("freeze",)),
+def _setting(where: str | None, recipe: Recipe) -> SettingPath:
+    """Give the setting that an error names by its dotted place."""
+    settings: list[SettingPath] = [
+        *(("optim", "rates", name) for name in recipe.optim.rates),
+        *(("unfreeze", number, "train") for number in range(len(recipe.unfreeze))),
+        ("optim", "layer_decay"),
+        ("freeze", "layers"),
+        ("freeze", "stages"),
+        ("freeze",),
     ]
-    return next(path for text, path in known if (where or "").startswith(text))
+    return {dotted(setting): setting for setting in settings}[str(where)]
 
 
 def _sentence(error: HftuneError) -> str:

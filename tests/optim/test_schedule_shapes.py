@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import (
 
 from hftune.optim.schedules import make_schedule
 from hftune.recipe.schema import Component
+from tests.optim.reference import reference
 
 
 def values(name, total_steps=100, steps_per_epoch=10, **options):
@@ -30,18 +31,6 @@ def values(name, total_steps=100, steps_per_epoch=10, **options):
         steps_per_epoch=steps_per_epoch,
     )
     return [multiplier(step) for step in range(total_steps)]
-
-
-def reference(make, *, steps):
-    """The rates that a torch scheduler gives for a peak rate of 1."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = make(optimizer)
-    rates = []
-    for _ in range(steps):
-        rates.append(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
-    return rates
 
 
 def test_constant_agrees_with_torch():

@@ -1,10 +1,8 @@
 """Every schedule in the table, against the contract: ranges, warm-up, moments, own code."""
 
 import math
-import warnings
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
@@ -12,6 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from hftune.errors import ComponentError, PlanError
 from hftune.optim.schedules import SCHEDULES, WARMUP_START, make_schedule
 from hftune.recipe.schema import Component
+from tests.optim.reference import reference
 
 # What each schedule needs at least, and options away from its defaults.
 NEEDED = {"step": {"every": "30%"}, "multi_step": {"milestones": ["60%"]}}
@@ -51,21 +50,6 @@ def schedule(name, total_steps=100, steps_per_epoch=10, **options):
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
     )
-
-
-def reference(make, *, steps):
-    """The rates that a torch scheduler gives for a peak rate of 1."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    with warnings.catch_warnings():
-        # SequentialLR calls its parts with a step number, which torch itself deprecates.
-        warnings.simplefilter("ignore", UserWarning)
-        scheduler = make(optimizer)
-        rates = []
-        for _ in range(steps):
-            rates.append(scheduler.get_last_lr()[0])
-            optimizer.step()
-            scheduler.step()
-    return rates
 
 
 @settings(deadline=None)

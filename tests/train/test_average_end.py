@@ -2,7 +2,6 @@
 
 import copy
 import json
-import signal
 from dataclasses import replace
 
 import pytest
@@ -210,16 +209,15 @@ def test_ended_early_before_the_second_point_there_is_no_average(
 @pytest.mark.parametrize("stop", [4, 5, 6, 9])
 def test_stopped_around_the_points_it_ends_bit_equal(
     stop, swa_recipe, make_tiny_model, make_splits, run, tmp_path, head_then_all,
-    assert_equal_states,
+    assert_equal_states, stop_after,
 ):  # fmt: skip
     recipe, splits = swa_recipe(unfreeze=head_then_all), make_splits()
     other = tmp_path / "undisturbed"
     other.mkdir()
     run_it(recipe, make_tiny_model("test_resnet", drop_rate=0.2), splits, other)
 
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, stop)
-        _, progress = run_it(recipe, make_tiny_model("test_resnet", drop_rate=0.2), splits, run)
+    stop_after(stop)
+    _, progress = run_it(recipe, make_tiny_model("test_resnet", drop_rate=0.2), splits, run)
     assert (progress.step, progress.averaged_at) == (stop, None)
     again = make_tiny_model("test_resnet", drop_rate=0.2, seed=1)
     _, progress = run_it(recipe, again, splits, run)
@@ -230,15 +228,3 @@ def test_stopped_around_the_points_it_ends_bit_equal(
     assert_equal_states(best_weights(run), best_weights(other))
     assert read_average_record(run) == read_average_record(other)
     assert lines(run, "average") == lines(other, "average")
-
-
-def stop_after(patch, step):
-    """Send this process a real SIGTERM once `step` steps were taken."""
-    agree = Control.agree
-
-    def armed(self, at):
-        if at == step:
-            signal.raise_signal(signal.SIGTERM)
-        return agree(self, at)
-
-    patch.setattr(Control, "agree", armed)
