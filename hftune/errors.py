@@ -97,6 +97,10 @@ class DataError(RequestError):
     """A data set that cannot be used as it is."""
 
 
+class LeakError(DataError):
+    """Too many images of a validation or test split are in the training split as well."""
+
+
 class ModelError(RequestError):
     """A backbone that cannot be built as asked."""
 
@@ -107,6 +111,10 @@ class WeightsError(RequestError):
 
 class PlanError(RequestError):
     """A run that cannot be carried out with this recipe, data, model and number of processes."""
+
+
+class NotFiniteError(RequestError):
+    """A loss or a gradient became infinite or no number at all."""
 
 
 class RunFolderError(RequestError):
@@ -129,6 +137,14 @@ class AbilityError(HftuneError):
 
 class DeviceError(AbilityError):
     """The device cannot do what the recipe asks, for instance half precision."""
+
+
+class MemoryShortError(AbilityError):
+    """The device's memory does not hold what the recipe asks for."""
+
+
+class LostProcessError(AbilityError):
+    """Another process of the same run ended or fell silent."""
 
 
 class DiskError(AbilityError):

@@ -79,6 +79,9 @@ LengthText = Annotated[
     Predicate(is_length),
     doc("a number of epochs or steps above zero, such as '10 epochs' or '500 steps'"),
 ]
+DurationText = Annotated[
+    str, Predicate(is_duration), doc("a time above zero, such as '90 s', '45 min' or '3 h'")
+]
 IntervalText = Annotated[
     str,
     Predicate(is_interval),

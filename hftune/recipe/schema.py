@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from hftune.recipe.forms import (
+    DurationText,
     EveryText,
     IntervalText,
     LengthText,
@@ -95,6 +96,18 @@ class MixRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditRecipe:
+    """What is done about images that are in more than one split."""
+
+    # Images of val or test that training has too: stop above `most`, only warn, or do not look.
+    leaks: Literal["stop", "warn", "off"] = "stop"
+    # Largest share of a split that training may have too before the run is stopped.
+    most: ShareText = "5%"
+    # Count near duplicates (resized, compressed again), besides the same pixels.
+    near: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecipe:
     """Where the images and labels come from, how they are split and augmented."""
 
@@ -116,8 +129,10 @@ class DataRecipe:
     balance: Annotated[float, Ge(0), Le(1)] = 0.0
     # Weights of the classes in the loss: inverse, effective or given; null: all count the same.
     class_weights: Component | None = None
-    # An image that cannot be read: stop the run, or skip it with a count.
-    on_bad_image: Literal["stop", "skip"] = "stop"
+    # An image that cannot be read: stop the run, skip it with a count, or list it as well.
+    on_bad_image: Literal["stop", "skip", "quarantine"] = "stop"
+    # Images that are in more than one split.
+    audit: AuditRecipe = AuditRecipe()
     # A class without an image in one of the splits: stop the run, or go on with a warning.
     missing_classes: Literal["stop", "warn"] = "stop"
     # Loader processes per training process; null: chosen from the machine.
@@ -220,14 +235,16 @@ class TrainRecipe:
     length: LengthText = "10 epochs"
     # Images per optimizer step, over all processes.
     batch_size: Annotated[int, Ge(1)] = 32
-    # Images per forward pass and process; null: batch_size / processes.
-    micro_batch_size: Annotated[int, Ge(1)] | None = None
+    # Images per forward pass and process; auto: the most that fit; null: batch_size / processes.
+    micro_batch_size: Annotated[int, Ge(1)] | Literal["auto"] | None = None
     # auto takes the best that the device does well.
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     # Memory layout that convolutions like best.
     channels_last: bool = True
     # Seed of order, augmentation, dropout and the new head.
     seed: Annotated[int, Ge(0)] = 0
+    # Keep a checkpoint and end with code 75 before this time has passed; null: no limit.
+    time_budget: DurationText | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +271,10 @@ class SaveRecipe:
     every: IntervalText = "10 min"
     # How many to keep.
     keep: Annotated[int, Ge(1)] = 2
+    # Send checkpoints to the Hub, at most this often, to go on elsewhere; null: never.
+    push_every: IntervalText | None = None
+    # Branch of hub.push_to that holds them.
+    push_branch: Text = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)

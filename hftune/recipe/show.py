@@ -15,7 +15,16 @@ from hftune.recipe.schema import Component, Recipe
 
 # Settings that may change when a run goes on: none of them moves a weight, apart from `length`,
 # which says where the run ends.
-FREE_SETTINGS = ("data.workers", "hub", "save", "track", "train.length")
+FREE_SETTINGS = (
+    "data.audit",
+    "data.on_bad_image",
+    "data.workers",
+    "hub",
+    "save",
+    "track",
+    "train.length",
+    "train.time_budget",
+)
 
 
 Change = tuple[str, Any, Any]
