@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick check clean
+.PHONY: help demo test quick chaos check clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
 	@echo "make test    the whole test suite"
 	@echo "make quick   the tests that take seconds, in place of minutes"
+	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
 	@echo "make check   lint, types, floors"
 	@echo "make clean   remove .venv, demo/ and caches"
 
@@ -21,6 +22,9 @@ test: $(VENV)/.dev
 
 quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m pytest --chaos -m chaos
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -67,3 +67,16 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return write_finished_run(tmp_path / "runs" / name, **changes)  # type: ignore[arg-type]
 
     return make
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="also run the tests marked chaos")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests out unless they are asked for; a part of each is in every run."""
+    if config.getoption("--chaos"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("chaos") is not None]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item.get_closest_marker("chaos") is None]
