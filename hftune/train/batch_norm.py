@@ -20,11 +20,10 @@ from hftune.data.order import Order, Share
 from hftune.model.freeze import BatchNormPolicy, set_train_mode
 from hftune.recipe.schema import Recipe
 from hftune.train.control import Control
-from hftune.train.evaluate import Judge
+from hftune.train.evaluate import MOST_IMAGES, Judge
+from hftune.train.plan import stated_micro_batch
 
 _STATISTICS = ("running_mean", "running_var")
-# Images per forward pass where the recipe names no micro-batch: the same on any number of ranks.
-_MOST_IMAGES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +101,7 @@ def recompute_batch_norm(
 def settle_batching(num_rows: int, recipe: Recipe) -> Batching:
     """Divide `num_rows` into equal batches: a function of the recipe, not of the ranks."""
     train = recipe.train
-    most = min(train.micro_batch_size or min(train.batch_size, _MOST_IMAGES), num_rows)
+    most = min(stated_micro_batch(train) or min(train.batch_size, MOST_IMAGES), num_rows)
     number = -(-num_rows // most)
     return Batching(size=num_rows // number, number=number)
 

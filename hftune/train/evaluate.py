@@ -17,8 +17,11 @@ from hftune.metrics import compute_metrics
 from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
 from hftune.train.control import Control
-from hftune.train.plan import loss_of, metrics_of
+from hftune.train.plan import loss_of, metrics_of, stated_micro_batch
 from hftune.train.world import choose_precision, join_world, make_accelerator
+
+# Images per forward pass without gradients where no number is stated: the same on any machine.
+MOST_IMAGES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,8 @@ def make_judge(
 ) -> Judge:
     """Settle how every evaluation of a run is made."""
     train = recipe.train
-    fallback = train.micro_batch_size or max(1, train.batch_size // accelerator.num_processes)
+    share = max(1, train.batch_size // accelerator.num_processes)
+    usual = min(share, MOST_IMAGES) if train.micro_batch_size == "auto" else share
     return Judge(
         accelerator=accelerator,
         input_spec=input_spec,
@@ -95,7 +99,7 @@ def make_judge(
         problem=recipe.problem,
         metrics=metrics_of(recipe),
         loss=make_loss(loss_of(recipe), problem=recipe.problem, labels=labels),
-        batch_size=recipe.eval.batch_size or fallback,
+        batch_size=recipe.eval.batch_size or stated_micro_batch(train) or usual,
         workers=choose_workers(recipe.data.workers, accelerator.num_processes),
         layout=torch.channels_last if train.channels_last else torch.contiguous_format,
     )

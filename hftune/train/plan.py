@@ -177,19 +177,27 @@ def best_of(recipe: Recipe) -> str:
     return recipe.eval.best or PROBLEMS[recipe.problem].best_metric
 
 
+def stated_micro_batch(train: TrainRecipe) -> int | None:
+    """Give the micro-batch that the recipe states as a number; None for null and auto."""
+    return train.micro_batch_size if isinstance(train.micro_batch_size, int) else None
+
+
+def micro_batch_sizes(batch_size: int, world_size: int) -> list[int]:
+    """Give the sizes of a micro-batch that fill the global batch evenly, smallest first."""
+    return [size for size in range(1, batch_size + 1) if batch_size % (size * world_size) == 0]
+
+
 def settle_micro_batch(train: TrainRecipe, world_size: int) -> int:
-    """Give images per forward pass and process. Raises PlanError where it does not divide."""
-    if train.micro_batch_size is None and train.batch_size % world_size == 0:
-        return train.batch_size // world_size
-    micro = train.micro_batch_size or 1
-    if train.batch_size % (micro * world_size) == 0:
-        return micro
-    fits = [
-        size
-        for size in range(1, train.batch_size + 1)
-        if train.batch_size % (size * world_size) == 0
-    ]
-    stated = "" if train.micro_batch_size is None else f" x micro_batch_size {micro}"
+    """Give images per forward pass and process: for null and auto the largest that divides.
+
+    What auto may have to be lowered to is found by `fit_micro_batch`, which needs the plan. Raises
+    PlanError where the batch does not divide.
+    """
+    stated = stated_micro_batch(train)
+    fits = micro_batch_sizes(train.batch_size, world_size)
+    if fits and (stated is None or stated in fits):
+        return stated or fits[-1]
+    given = "" if stated is None else f" x micro_batch_size {stated}"
     if fits:
         allowed = "train.micro_batch_size of " + ", ".join(map(str, fits))
     else:
@@ -199,7 +207,7 @@ def settle_micro_batch(train: TrainRecipe, world_size: int) -> int:
         )
     raise PlanError(
         "the batch does not divide evenly",
-        found=f"train.batch_size {train.batch_size} over {world_size} processes{stated}",
+        found=f"train.batch_size {train.batch_size} over {world_size} processes{given}",
         allowed=allowed,
         remedy="change one of them; the global batch is what decides the result",
     )
