@@ -2,12 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from hftune.core import RepoRef
@@ -46,7 +47,11 @@ _DOUBTFUL = frozenset({408, 409, 412, 500, 502, 503, 504})
 
 @dataclass(frozen=True, kw_only=True)
 class PushPlan:
-    """What a push would do. `parent` is the branch's head that it builds on, None for a new one."""
+    """What a push would do.
+
+    `parent` is the branch's head that it builds on, None for a new one. `removed` are paths that
+    the branch shall hold no longer.
+    """
 
     target: PushTarget
     folder: Path
@@ -54,6 +59,7 @@ class PushPlan:
     message: str
     parent: str | None
     creates: Literal["repository", "branch"] | None
+    removed: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[PushFile, ...]:
@@ -63,7 +69,7 @@ class PushPlan:
     @property
     def unchanged(self) -> bool:
         """Whether the branch holds all of this already."""
-        return self.creates is None and not self.changed
+        return self.creates is None and not self.changed and not self.removed
 
     @property
     def total(self) -> int:
@@ -83,6 +89,18 @@ def check_push(target: PushTarget, *, settings: HubSettings | None = None) -> No
     HubPermissionError and other HubErrors.
     """
     settings = settings or settings_from_environment()
+    check_names(target)
+    check_rights(target.repo_id, settings)
+    if target.private and is_private(target, settings) is False:
+        logger.warning(
+            "%s exists and is public, so everybody can read what is pushed there; 'private' counts"
+            " only for a repository that the push creates",
+            target.repo_id,
+        )
+
+
+def check_names(target: PushTarget) -> None:
+    """Raise RefError unless the target could be a repository and a branch."""
     check_repo_id(target.repo_id)
     check_revision(target.revision)
     if is_commit(target.revision) or target.revision.startswith("refs/"):
@@ -90,13 +108,6 @@ def check_push(target: PushTarget, *, settings: HubSettings | None = None) -> No
             "a push goes to a branch",
             found=repr(target.revision),
             allowed="the name of a branch, which is made if it is missing",
-        )
-    check_rights(target.repo_id, settings)
-    if target.private and is_private(target, settings) is False:
-        logger.warning(
-            "%s exists and is public, so everybody can read what is pushed there; 'private' counts"
-            " only for a repository that the push creates",
-            target.repo_id,
         )
 
 
@@ -122,7 +133,8 @@ def plan_push(
     if branch is not None:
         theirs = read_card(target, branch, settings)
         own = [_around_ours(file, folder, theirs) if theirs else file for file in contents]
-        contents = _compare(own, branch)
+        _point_out_pickles(branch)
+        contents = mark_unchanged(own, branch)
     return PushPlan(
         target=target,
         folder=folder,
@@ -157,7 +169,8 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
     if plan.unchanged:
         logger.info("%s holds all of this already, at %s", target.repo_id, plan.parent)
         return replace(pushed, commit=plan.parent)
-    commit = _commit(plan, settings)
+    with _remarks_told():
+        commit = make_commit(plan, settings)
     size = format_size(sum(file.size for file in plan.changed))
     logger.info(
         "pushed %d files (%s) to %s as commit %s", len(plan.changed), size, target.repo_id, commit
@@ -165,7 +178,7 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
     return replace(pushed, commit=commit)
 
 
-def _commit(plan: PushPlan, settings: HubSettings) -> str:
+def make_commit(plan: PushPlan, settings: HubSettings) -> str:
     """Make the commit and give its id; after a failure that leaves it open, look before retrying.
 
     The parent guards it: a branch that moved in between is a conflict, unless it moved to this very
@@ -200,19 +213,25 @@ def _send(plan: PushPlan, settings: HubSettings) -> str:
         )
         for file in plan.changed
     ]
+    info = open_api(settings).create_commit(
+        plan.target.repo_id,
+        [*operations, *(CommitOperationDelete(path_in_repo=path) for path in plan.removed)],
+        commit_message=plan.message,
+        revision=plan.target.revision,
+        parent_commit=plan.parent,
+    )
+    return info.oid
+
+
+@contextmanager
+def _remarks_told() -> Iterator[None]:
+    """Log what the Hub remarks about the card; changes the process's warnings, so one thread."""
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("ignore")  # the library's own deprecations
-        warnings.simplefilter("always", UserWarning)  # the Hub's remarks about the card
-        info = open_api(settings).create_commit(
-            plan.target.repo_id,
-            operations,
-            commit_message=plan.message,
-            revision=plan.target.revision,
-            parent_commit=plan.parent,
-        )
+        warnings.simplefilter("always", UserWarning)  # the Hub's remarks
+        yield
     for remark in remarks:
         logger.warning("%s", remark.message)
-    return info.oid
 
 
 def _settled(plan: PushPlan, settings: HubSettings) -> str | None:
@@ -231,7 +250,8 @@ def _settled(plan: PushPlan, settings: HubSettings) -> str | None:
         ) from error
     if head is None or head.commit == plan.parent:
         return None
-    if all(file.unchanged for file in _compare(plan.files, head)):
+    held = all(file.unchanged for file in mark_unchanged(plan.files, head))
+    if held and head.files.keys().isdisjoint(plan.removed):
         return head.commit
     raise PushConflictError(
         "somebody else changed the branch during the push; nothing of ours was committed",
@@ -251,11 +271,8 @@ def _around_ours(file: PushFile, folder: Path, theirs: str) -> PushFile:
     return file if card == own else of_content(CARD, card.encode("utf-8"))
 
 
-def _compare(contents: Sequence[PushFile], branch: Branch) -> tuple[PushFile, ...]:
-    """Mark the files that the branch holds already; warn of pickles, which loaders may prefer."""
-    pickles = [path for path in branch.files if Path(path).suffix.lower() in PICKLES]
-    if pickles:
-        logger.warning("the repository also holds %s; consider removing it", ", ".join(pickles[:3]))
+def mark_unchanged(contents: Sequence[PushFile], branch: Branch) -> tuple[PushFile, ...]:
+    """Mark the files that the branch holds already."""
     return tuple(
         replace(
             file,
@@ -263,6 +280,13 @@ def _compare(contents: Sequence[PushFile], branch: Branch) -> tuple[PushFile, ..
         )
         for file in contents
     )
+
+
+def _point_out_pickles(branch: Branch) -> None:
+    """Warn of pickles on the branch, which loaders may prefer."""
+    pickles = [path for path in branch.files if Path(path).suffix.lower() in PICKLES]
+    if pickles:
+        logger.warning("the repository also holds %s; consider removing it", ", ".join(pickles[:3]))
 
 
 def _refuse_bad_card(error: Exception, plan: PushPlan) -> None:
