@@ -19,6 +19,7 @@ from hftune.hub.ref import parse_ref
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
 from hftune.report.plots import draw_report
+from hftune.stop_signals import raise_if_stopped
 from hftune.train.average import owes_average
 from hftune.train.best import best_weights
 from hftune.train.loop import train
@@ -100,6 +101,7 @@ def train_and_judge(
             where=str(run),
             remedy="run the same command again to go on",
         )
+    raise_if_stopped()  # it came too late for the last checkpoint to wait for it
     if receipt is not None:
         receipt.close(run, best_weights(run))
     return judge_best(plan, model, splits, run=run, progress=progress)

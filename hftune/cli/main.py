@@ -4,8 +4,10 @@
 75 stopped by a signal with a checkpoint kept.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +15,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hftune import __version__
-from hftune.errors import HftuneError
+from hftune.errors import HftuneError, Stopped
+from hftune.stop_signals import StopRequested, leave, listening
 
 # verb -> (module, help). A module is imported when its verb is used, so help stays instant.
 VERBS = {
@@ -39,6 +42,9 @@ VERBS = {
 _BASES = {cls.__name__: cls for cls in typer.BadParameter.__mro__}
 ClickException: Any = _BASES["ClickException"]
 UsageError: Any = _BASES["UsageError"]
+
+# Verbs that go on where they were stopped when the same command is given again.
+_CONTINUED = frozenset({"train", "compare", "pull", "push"})
 
 _CHOSEN = "hftune.verb"  # where the context keeps the verb that will run
 
@@ -106,14 +112,19 @@ def main(
 
 def run() -> None:
     """Run the command line; end the process with the exit code of what happened."""
-    sys.exit(invoke(sys.argv[1:]))
+    code = invoke(sys.argv[1:])
+    if code == Stopped.exit_code:
+        leave(code)  # threads may still wait for a Hub that is slow to answer
+    sys.exit(code)
 
 
 def invoke(arguments: list[str]) -> int:
     """Run one command and give its exit code; user errors become messages on stderr."""
     debug = "--debug" in arguments
+    verb = next((word for word in arguments if not word.startswith("-")), "")
     try:
-        result = app(arguments, prog_name="hftune", standalone_mode=False)
+        with stops_as_errors() if verb in _CONTINUED else contextlib.nullcontext():
+            result = app(arguments, prog_name="hftune", standalone_mode=False)
     except HftuneError as error:
         if debug:
             raise
@@ -129,6 +140,27 @@ def invoke(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
+
+
+@contextlib.contextmanager
+def stops_as_errors() -> Iterator[None]:
+    """Turn a stop signal into Stopped, where the run did not do so itself."""
+    with listening() as signals:
+        try:
+            yield
+        except StopRequested as request:
+            raise _stopped(request) from None
+        except RuntimeError:  # what a collective says when another rank has left already
+            if signals.received is None:
+                raise
+            raise _stopped(StopRequested(signals.received)) from None
+
+
+def _stopped(request: StopRequested) -> Stopped:
+    return Stopped(
+        f"stopped by {request.received.name}; what was complete by then is kept",
+        remedy="run the same command again to go on",
+    )
 
 
 def say(error: HftuneError) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hftune.core import Progress
 from hftune.errors import RunFolderError
-from hftune.files import committed_folder, digest_file
+from hftune.files import committed_folder, digest_file, digest_json
+from hftune.train.world import from_first
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ CHECKPOINTS = "checkpoints"
 STEP_PREFIX = "step-"
 
 _STATE = "state.json"
+_DAMAGED_PREFIX = "damaged-"
 
 
 @dataclass(kw_only=True)
@@ -44,8 +47,9 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint read back: progress, weights (by name, on the CPU) and the rest."""
+    """A checkpoint read back: its folder's name, progress, weights by name on the CPU, the rest."""
 
+    name: str
     progress: Progress
     weights: dict[str, Tensor]
     memory: Memory
@@ -71,7 +75,7 @@ def commit_checkpoint(
                 tensors[f"{name}.safetensors"] = _on_cpu(values)
         for name, content in tensors.items():
             save_file(content, aside / name, metadata={"format": "pt"})
-        state = {
+        state: dict[str, object] = {
             "progress": progress.to_json(),
             "group_state": memory.group_state,
             "scaler": memory.scaler,
@@ -79,24 +83,47 @@ def commit_checkpoint(
             "plan_digest": plan_digest,
             "digests": {name: digest_file(aside / name) for name in tensors},
         }
+        state["digest"] = digest_json(state)
         (aside / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     return final
 
 
 def restore(run: Path, module: nn.Module) -> tuple[Progress, Memory]:
-    """Load the newest whole checkpoint into `module`, or give a fresh start."""
-    checkpoint = newest_checkpoint(run / CHECKPOINTS)
-    if checkpoint is None:
+    """Load the newest whole checkpoint into `module`, or give a fresh start.
+
+    Called by every rank; rank 0 chooses, so that all go on from the same step. Raises
+    RunFolderError where the chosen one is not seen by every rank.
+    """
+    folder = run / CHECKPOINTS
+    checkpoint = newest_checkpoint(folder) if PartialState().is_main_process else None
+    name = from_first(None if checkpoint is None else checkpoint.name)
+    if name is None:
         return Progress(), Memory()
+    if checkpoint is None:
+        checkpoint = _read_shared(folder / name)
     module.load_state_dict(checkpoint.weights)
     logger.info("continuing after step %d", checkpoint.progress.step)
     return checkpoint.progress, checkpoint.memory
 
 
+def _read_shared(path: Path) -> Checkpoint:
+    """Read what rank 0 chose. Raises RunFolderError where this machine does not see it."""
+    if not path.is_dir():
+        raise RunFolderError(
+            "a process of this run does not see the checkpoint that the others go on from",
+            found=f"no {path.name}",
+            where=str(path.parent),
+            remedy="give --output a folder that all machines of the run share",
+        )
+    return read_checkpoint(path)
+
+
 def prune_checkpoints(folder: Path, *, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints. Called by rank 0 only."""
     for path in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(path)
+        going = path.with_name(f".{path.name}.part")  # never half a folder under its own name
+        path.rename(going)
+        shutil.rmtree(going)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -107,13 +134,19 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """Read the newest checkpoint that is undamaged, or give None where there is none.
 
-    A damaged one is named in a warning and left aside. Called by every rank; changes nothing.
+    A damaged one is named in a warning and set aside under another name. Called by rank 0 only.
     """
     for path in reversed(list_checkpoints(folder)):
         try:
             return read_checkpoint(path)
         except RunFolderError as error:
-            logger.warning("%s; the one before it is used", error.problem)
+            aside = path.with_name(f"{_DAMAGED_PREFIX}{path.name}")
+            if aside.exists():
+                shutil.rmtree(aside)
+            path.rename(aside)
+            logger.warning("%s; it is set aside as %s", error.problem, aside.name)
+    if any(folder.glob(f"{_DAMAGED_PREFIX}*")):
+        logger.warning("no whole checkpoint is left in %s: the run begins again", folder)
     return None
 
 
@@ -121,12 +154,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint and verify every digest. Raises RunFolderError where it is damaged."""
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        wrong = [
+        whole = state.pop("digest") == digest_json(state)
+        wrong = [] if whole else [_STATE]
+        wrong += [
             name for name, digest in state["digests"].items() if digest_file(path / name) != digest
         ]
         progress = read_progress(state["progress"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, str(error)) from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if wrong:
         raise _damaged(path, f"other content in {', '.join(wrong)}")
     moments: dict[str, dict[str, Tensor]] = {}
@@ -134,6 +169,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         name, _, entry = key.rpartition("/")
         moments.setdefault(name, {})[entry] = value
     return Checkpoint(
+        name=path.name,
         progress=progress,
         weights=load_file(path / "model.safetensors"),
         memory=Memory(

@@ -1,75 +1,116 @@
-"""Stop signals and timed saving, agreed by all ranks so that no rank acts alone."""
+"""Stops and timed saving, agreed by all ranks so that no rank acts alone."""
 
+import contextlib
 import logging
-import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from hftune.core import RunPlan
+from hftune.errors import HftuneError
+from hftune.stop_signals import StopRequested, StopSignals, listening
+from hftune.units import parse_duration
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-# On a GPU reading the answer is a host-device sync; a stop may wait this many steps.
-_AGREE_EVERY_ON_GPU = 10
+# Kept free at the end of a time budget for the last step and the last checkpoint: this share of
+# the budget, and no more than these seconds.
+_RESERVE_SHARE = 0.05
+_LONGEST_RESERVE = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What all ranks do after this step."""
+    """What all ranks do before the next step."""
 
     save: bool = False
     stop: bool = False
 
 
-class Control:
-    """Listens for stop signals and watches the clock while a run trains.
+@dataclass(frozen=True, kw_only=True)
+class Ready(Generic[T]):
+    """What a rank has for the next step: `item`; or nothing, for a stop came or `error` did."""
 
-    A first signal asks for a checkpoint and an orderly end; a second one ends at once.
+    item: T | None = None
+    error: HftuneError | None = None
+
+
+class Control:
+    """Watches for stop signals, the time budget and the clock while a run trains.
+
+    A first signal asks for a checkpoint and an orderly end; the same one again ends at once.
     """
 
     def __init__(self, accelerator: Accelerator, plan: RunPlan) -> None:
         self.accelerator = accelerator
         self.plan = plan
-        self.agree_every = _AGREE_EVERY_ON_GPU if accelerator.device.type == "cuda" else 1
-        self.stop_signal: signal.Signals | None = None
         self.last_save = time.monotonic()
-        self._previous: dict[signal.Signals, object] = {}
+        self.saved_step: int | None = None
+        self.is_stopping = False
+        budget = plan.recipe.train.time_budget
+        self._budget = None if budget is None else _usable(parse_duration(budget))
+        self._stack = contextlib.ExitStack()
+        self._signals: StopSignals
+        # Agreeing over the CPU leaves the device alone: no rank waits for its queue of work.
+        self._group: torch.distributed.ProcessGroup | None = None
 
     def __enter__(self) -> Self:
-        """Take over the stop signals; only possible, and only done, in the main thread."""
-        try:
-            for number in STOP_SIGNALS:
-                self._previous[number] = signal.signal(number, self._on_signal)
-        except ValueError:  # not the main thread: whoever embeds us handles signals
-            self._previous.clear()
+        """Note stop signals from here on (collective)."""
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type != "cpu":
+            group = torch.distributed.new_group(backend="gloo")
+            assert isinstance(group, torch.distributed.ProcessGroup)
+            self._group = group
+        self._signals = self._stack.enter_context(listening())
+        self._stack.enter_context(self._signals.noting())
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
+        self._stack.close()
+        if self._group is not None:
+            torch.distributed.destroy_process_group(self._group)
 
-    def agree(self, step: int) -> Wish:
-        """Give the same wish on every rank after `step` steps (collective at agreed steps)."""
-        if step % self.agree_every and step < self.plan.total_steps:
-            return Wish()
+    def wait_for(self, items: Iterator[T]) -> Ready[T]:
+        """Give the next item, or say why there is none; a stop signal ends the waiting."""
+        try:
+            with self._signals.raising():
+                return Ready(item=next(items))
+        except StopRequested:
+            return Ready()
+        except HftuneError as error:
+            return Ready(error=error)
+
+    def agree(self, step: int, ready: Ready[T]) -> Wish:
+        """Give the same wish on every rank after `step` steps (collective).
+
+        Raises on every rank what made one of them unable to go on.
+        """
         every = self.plan.save_every
-        by_step = every is not None and step % every == 0
-        save, stop = self._reduce(save=self._save_is_due(), stop=self.stop_signal is not None)
-        wish = Wish(save=save or stop or by_step, stop=stop)
-        if wish.save:
-            self.last_save = time.monotonic()
-        return wish
+        by_step = every is not None and step % every == 0 and step != self.saved_step
+        save, stop, failed = self._reduce(
+            self._save_is_due(), self._stop_is_due(), ready.error is not None
+        )
+        if failed:
+            raise self._first_error(ready.error)
+        self.is_stopping = stop
+        return Wish(save=save or stop or (by_step and step > 0), stop=stop)
 
     def agree_to_stop(self) -> bool:
-        """Say whether any rank was asked to stop (collective); for use between steps."""
-        return self._reduce(save=False, stop=self.stop_signal is not None)[1]
+        """Say whether any rank has to stop (collective); for use between steps."""
+        (stop,) = self._reduce(self._stop_is_due())
+        self.is_stopping = stop
+        return stop
+
+    def note_save(self, step: int) -> None:
+        """Note that a checkpoint of `step` was committed just now."""
+        self.saved_step = step
+        self.last_save = time.monotonic()
 
     def _save_is_due(self) -> bool:
         seconds = self.plan.save_seconds
@@ -77,18 +118,34 @@ class Control:
             return False
         return time.monotonic() - self.last_save >= seconds
 
-    def _reduce(self, *, save: bool, stop: bool) -> tuple[bool, bool]:
-        if self.accelerator.num_processes == 1:
-            return save, stop
-        flags = torch.tensor([save, stop], dtype=torch.int32, device=self.accelerator.device)
-        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)  # collective
-        return bool(flags[0]), bool(flags[1])  # host-device sync
+    def _stop_is_due(self) -> bool:
+        if self._signals.received is not None:
+            return True
+        if self._budget is None or not self.accelerator.is_main_process:
+            return False
+        if time.monotonic() - self._signals.started < self._budget:
+            return False
+        if not self.is_stopping:
+            logger.info("train.time_budget %s is used up", self.plan.recipe.train.time_budget)
+        return True
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        received = signal.Signals(number)
-        if self.stop_signal is not None and received != self.stop_signal:
-            pass  # launchers forward several kinds for one request
-        elif self.stop_signal is not None:
-            signal.signal(received, signal.SIG_DFL)
-            signal.raise_signal(received)
-        self.stop_signal = self.stop_signal or received
+    def _reduce(self, *flags: bool) -> list[bool]:
+        """Give each flag as true where it is on any rank (collective)."""
+        if self.accelerator.num_processes == 1:
+            return list(flags)
+        device = "cpu" if self._group is not None else self.accelerator.device
+        values = torch.tensor(flags, dtype=torch.int32, device=device)
+        torch.distributed.all_reduce(
+            values, op=torch.distributed.ReduceOp.MAX, group=self._group
+        )  # collective
+        return [bool(value) for value in values.tolist()]
+
+    def _first_error(self, own: HftuneError | None) -> HftuneError:
+        """Give the error of the lowest rank that has one (collective)."""
+        found = [own] if self.accelerator.num_processes == 1 else gather_object([own])
+        return next(error for error in found if error is not None)
+
+
+def _usable(budget: float) -> float:
+    """Give the seconds of a budget in which steps may begin."""
+    return budget - min(_LONGEST_RESERVE, _RESERVE_SHARE * budget)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import closing
 from pathlib import Path
 
 from hftune.core import Model, Progress, RunPlan, Splits
@@ -76,31 +77,35 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
         if stop or progress.ended_early or progress.step == phase.stop:
             save(session, progress, around)
             return stop
-    for micro_batches in session.batches(progress.step, phase.stop):
-        stats = train_step(
-            session, micro_batches, step=progress.step, rate_factor=progress.plateau_factor
-        )
-        progress.step += 1
-        if takes_weights(plan, progress.step):
-            session.mean.take(session.module)
-        progress.samples += stats.examples
-        progress.skipped_steps += stats.skipped
-        around.track.step(progress, stats, report=due(progress.step, plan.log_every, plan))
-        judged = True
-        if due(progress.step, plan.eval_every, plan):
-            before = time.monotonic()
-            judged = judge_now(session, progress, around)
-            clock += time.monotonic() - before  # no training time
-        wish = around.control.agree(progress.step)  # the same answer on every rank
-        stop = wish.stop or not judged
-        ends = progress.ended_early or progress.step == phase.stop
-        if wish.save or stop or ends:
-            progress.seconds += time.monotonic() - clock
-            clock = time.monotonic()
-            save(session, progress, around)
-        if stop or ends:
-            return stop
-    return False
+    with closing(session.batches(progress.step, phase.stop)) as batches:  # ends the workers
+        while True:
+            ready = around.control.wait_for(batches)
+            wish = around.control.agree(progress.step, ready)  # the same answer on every rank
+            if wish.save:
+                progress.seconds += time.monotonic() - clock
+                clock = time.monotonic()
+                save(session, progress, around)
+            if wish.stop:
+                return True
+            assert ready.item is not None
+            stats = train_step(
+                session, ready.item, step=progress.step, rate_factor=progress.plateau_factor
+            )
+            progress.step += 1
+            if takes_weights(plan, progress.step):
+                session.mean.take(session.module)
+            progress.samples += stats.examples
+            progress.skipped_steps += stats.skipped
+            around.track.step(progress, stats, report=due(progress.step, plan.log_every, plan))
+            judged = True
+            if due(progress.step, plan.eval_every, plan):
+                before = time.monotonic()
+                judged = judge_now(session, progress, around)
+                clock += time.monotonic() - before  # no training time
+            if not judged or progress.ended_early or progress.step == phase.stop:
+                progress.seconds += time.monotonic() - clock
+                save(session, progress, around)
+                return not judged
 
 
 def judge_now(session: Session, progress: Progress, around: Surroundings) -> bool:
@@ -138,4 +143,5 @@ def save(session: Session, progress: Progress, around: Surroundings) -> None:
             plan_digest=session.plan.digest,
         )
         prune_checkpoints(folder, keep=session.plan.recipe.save.keep)
+    around.control.note_save(progress.step)
     session.accelerator.wait_for_everyone()  # collective

@@ -5,8 +5,7 @@ changes under a live wrapper.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
@@ -59,10 +58,10 @@ class Session:
     pull: Pull | None
     guides: Guides
 
-    def batches(self, start: int, stop: int) -> Iterator[list[Batch]]:
+    def batches(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         """Give this rank's micro-batches of the steps `start` to `stop` (exclusive)."""
         recipe = self.plan.recipe
-        batches = train_batches(
+        return train_batches(
             self.split,
             train_transform(self.model.input_spec, recipe.data.augment),
             self.order,
@@ -74,8 +73,6 @@ class Session:
                 workers=choose_workers(recipe.data.workers, self.plan.world_size),
             ),
         )
-        with closing(batches):  # ends the worker processes
-            yield from batches
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Give inputs and targets on the device, inputs in the memory layout of the recipe."""

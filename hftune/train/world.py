@@ -6,15 +6,17 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from hftune.core import Precision
 from hftune.errors import DeviceError
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _ACCELERATE_NAME: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -108,6 +110,13 @@ def wait_for_all() -> None:
 def all_agree(text: str) -> bool:
     """Say whether every rank gives the same text (collective)."""
     return len(set(gather_object([text]))) == 1
+
+
+def from_first(value: T) -> T:
+    """Give every rank what rank 0 has (collective)."""
+    shared = [value]
+    broadcast_object_list(shared)
+    return shared[0]
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:

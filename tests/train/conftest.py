@@ -9,7 +9,7 @@ import torch
 
 from hftune.core import Model, Splits
 from hftune.recipe.schema import Recipe, UnfreezeStep
-from hftune.train.control import Control, Wish
+from hftune.train.control import Control, Ready, Wish
 from tests.drawn import drawn_splits, tiny_model, tiny_recipe
 
 
@@ -58,15 +58,26 @@ def assert_equal_states() -> Callable[..., None]:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     """Send this process a real SIGTERM once `step` steps were taken."""
-    agree = Control.agree
+    agree, note_save = Control.agree, Control.note_save
 
     def arm(step: int) -> None:
-        def armed(self: Control, at: int) -> Wish:
-            if at == step:
-                signal.raise_signal(signal.SIGTERM)
-            return agree(self, at)
+        sent: list[int] = []
 
-        monkeypatch.setattr(Control, "agree", armed)
+        def stop(at: int) -> None:
+            if at == step and not sent:
+                sent.append(at)  # a run that goes on from this step is not stopped again
+                signal.raise_signal(signal.SIGTERM)
+
+        def agreed(self: Control, at: int, ready: Ready[object]) -> Wish:
+            stop(at)
+            return agree(self, at, ready)
+
+        def noted(self: Control, at: int) -> None:  # after the last step nothing is agreed
+            note_save(self, at)
+            stop(at)
+
+        monkeypatch.setattr(Control, "agree", agreed)
+        monkeypatch.setattr(Control, "note_save", noted)
 
     yield arm
     monkeypatch.undo()
