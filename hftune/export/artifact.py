@@ -16,7 +16,7 @@ from hftune.export.checks import CARD, CONFIG, WEIGHTS, check_folder
 from hftune.export.config import labels_digest, timm_config
 from hftune.export.frozen import copy_receipt
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
-from hftune.export.record import published_recipe, published_run
+from hftune.export.record import published_run
 from hftune.export.samples import SAMPLES, may_share, read_samples, write_jpegs
 from hftune.export.story import card_facts
 from hftune.files import committed_folder, digest_file, digest_json, write_json, write_text
@@ -27,6 +27,7 @@ from hftune.model.published import Classifier, load_trained
 from hftune.model.weights import read_weights, save_weights
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
+from hftune.recipe.show import to_public_yaml
 from hftune.train.run_facts import RunFacts, read_run
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
     final = run / ARTIFACT
     with committed_folder(final) as folder:
         _write_model(folder, facts, trained, run_name=recipe.run)
-        write_text(folder / RECIPE, published_recipe(recipe))
+        write_text(folder / RECIPE, to_public_yaml(recipe))
         write_json(folder / RECORD, published_run(facts, recipe))
         copy_receipt(run, folder)
         examples = _write_samples(folder, facts, trained)

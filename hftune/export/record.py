@@ -1,26 +1,15 @@
-"""The published record of a run: its recipe and its facts, without anything about this machine."""
+"""The published record of a run: its facts, without anything about this machine."""
 
-import re
 from typing import Any
 
 from hftune import __version__
 from hftune.recipe.schema import Recipe
-from hftune.recipe.show import digest, to_yaml
+from hftune.recipe.show import digest
 from hftune.train.average_record import SoupRecord
 from hftune.train.run_facts import RunFacts
 
 # What of environment.json may be told: nothing that names a user, a host or a folder.
 _TOLD = ("python", "system", "versions", "device", "device_name", "processes", "threads")
-_ABSOLUTE = re.compile(
-    r"""(?mx) ^ (?P<key> \s* (?: -\ | [\w.\ "'-]+:\ )+ )   # list item or key
-    (?P<quote> ['"]? ) (?: / | ~/ ) (?: [^\n]*/ )?             # the folders of this machine
-    (?P<last> [^/\n'"]+ ) /? (?P=quote) $"""
-)
-
-
-def published_recipe(recipe: Recipe) -> str:
-    """Give the recipe as YAML with paths of this machine cut to their last part."""
-    return _ABSOLUTE.sub(r"\g<key>\g<quote>./\g<last>\g<quote>", to_yaml(recipe))
 
 
 def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import mmap
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +23,7 @@ _FORBIDDEN = {
     "state.json": "training state",
     "trainer_state.json": "training state",
 }
+_STATE = frozenset({".safetensors", ".json", ".jsonl", ".yaml"})
 _HIDDEN_ALLOWED = frozenset({".eval_results", ".gitattributes"})
 _STEP = re.compile(r"(?:step|checkpoint|epoch)-\d+")
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
@@ -52,16 +53,32 @@ def read_contents(folder: Path, *, token: str | None = None) -> tuple[PushFile, 
     """
     if not folder.is_dir():
         raise PublishError("no such folder to publish", where=str(folder))
-    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    paths = _paths_in(folder)
     if not paths:
         raise PublishError("there is nothing to publish in this folder", where=str(folder))
-    findings = [finding for path in paths for finding in _findings(path, folder, token)]
+    findings = [finding for path in paths for finding in _findings(path, folder, token, _forbidden)]
     if findings:
         raise PublishError(
             "this folder holds what must not be published; nothing was sent",
             found="\n".join(findings),
             where=str(folder),
             remedy="remove it, or build the folder again from the run: hftune export RUN",
+        )
+    return tuple(_push_file(path, folder) for path in paths)
+
+
+def read_state(folder: Path, *, token: str | None = None) -> tuple[PushFile, ...]:
+    """List what sending the state of a run would send, sorted by path.
+
+    Training state is what it is for; otherwise only safetensors and texts may go. Raises
+    PublishError with every other file, links out of the folder, tokens, paths of this machine.
+    """
+    paths = _paths_in(folder)
+    findings = [finding for path in paths for finding in _findings(path, folder, token, _no_state)]
+    if findings:
+        raise PublishError(
+            "the state of this run holds what must not leave this machine; nothing was sent",
+            found="\n".join(findings),
         )
     return tuple(_push_file(path, folder) for path in paths)
 
@@ -78,6 +95,10 @@ def of_content(path: str, content: bytes) -> PushFile:
     )
 
 
+def _paths_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+
+
 def _push_file(path: Path, folder: Path) -> PushFile:
     return PushFile(
         path=path.relative_to(folder).as_posix(),
@@ -87,10 +108,12 @@ def _push_file(path: Path, folder: Path) -> PushFile:
     )
 
 
-def _findings(path: Path, folder: Path, token: str | None) -> Iterator[str]:
-    """Say what forbids publishing one file; nothing if nothing does."""
+def _findings(
+    path: Path, folder: Path, token: str | None, rule: Callable[[PurePosixPath], str | None]
+) -> Iterator[str]:
+    """Say what forbids sending one file, its name by `rule`; nothing if nothing does."""
     name = path.relative_to(folder)
-    reason = _forbidden(PurePosixPath(name))
+    reason = rule(PurePosixPath(name))
     if reason is not None:
         yield f"{name}: {reason}"
     elif not path.resolve().is_relative_to(folder.resolve()):
@@ -125,6 +148,12 @@ def _forbidden(path: PurePosixPath) -> str | None:
     if any(part.startswith(".") and part not in _HIDDEN_ALLOWED for part in path.parts):
         return "hidden"
     return None
+
+
+def _no_state(path: PurePosixPath) -> str | None:
+    if any(part.startswith(".") for part in path.parts):
+        return "hidden"
+    return None if path.suffix in _STATE else "neither safetensors, JSON nor YAML"
 
 
 def _text_of(view: mmap.mmap, path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """Recipe -> mapping, YAML and digest; what differs between two recipes."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from io import StringIO
@@ -26,6 +27,11 @@ FREE_SETTINGS = (
     "train.time_budget",
 )
 
+_ABSOLUTE = re.compile(
+    r"""(?mx) ^ (?P<key> \s* (?: -\ | [\w.\ "'-]+:\ )+ )   # list item or key
+    (?P<quote> ['"]? ) (?: / | ~/ ) (?: [^\n]*/ )?             # the folders of this machine
+    (?P<last> [^/\n'"]+ ) /? (?P=quote) $"""
+)
 
 Change = tuple[str, Any, Any]
 
@@ -46,6 +52,11 @@ def to_yaml(recipe: Recipe) -> str:
     stream = StringIO()
     yaml.dump(to_dict(recipe), stream)
     return stream.getvalue()
+
+
+def to_public_yaml(recipe: Recipe) -> str:
+    """Give the recipe as YAML with paths of this machine cut to their last part."""
+    return _ABSOLUTE.sub(r"\g<key>\g<quote>./\g<last>\g<quote>", to_yaml(recipe))
 
 
 def digest(recipe: Recipe) -> str:

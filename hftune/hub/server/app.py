@@ -34,6 +34,7 @@ _API: list[tuple[str, str, Answer]] = [
     ("PUT", f"/{_ID}/settings", repos.settings),
     ("POST", f"/{_ID}/branch/{{ref}}", repos.create_branch),
     ("DELETE", f"/{_ID}/branch/{{ref}}", repos.delete_branch),
+    ("POST", f"/{_ID}/super-squash/{{ref}}", repos.super_squash),
     ("POST", f"/{_ID}/tag/{{ref}}", repos.create_tag),
     ("DELETE", f"/{_ID}/tag/{{ref}}", repos.delete_tag),
     ("POST", f"/{_ID}/preupload/{{revision}}", pushing.preupload),

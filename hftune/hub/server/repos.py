@@ -7,8 +7,8 @@ from starlette.responses import Response
 from hftune.hub.server import shapes
 from hftune.hub.server.call import Call, reply_json
 from hftune.hub.server.names import RepoName, check_ref, repo_name
-from hftune.hub.server.refusal import Refusal, repo_not_found
-from hftune.hub.server.repo import Repo
+from hftune.hub.server.refusal import Refusal, repo_not_found, revision_not_found
+from hftune.hub.server.repo import Note, Repo
 
 
 def create(call: Call) -> Response:
@@ -89,6 +89,20 @@ def delete_branch(call: Call) -> Response:
         raise Refusal(403, "the branch main cannot be removed")
     with repo.changing():
         repo.remove_ref("heads", name)
+    return reply_json({})
+
+
+def super_squash(call: Call) -> Response:
+    """Make a branch's newest state its only commit."""
+    repo = call.writable_repo()
+    name = call.segment("ref")
+    message = _text(call.body.mapping(), "message", f"Super-squash branch '{name}'")
+    with repo.changing():
+        if repo.ref("heads", name) is None:
+            raise revision_not_found(name)
+        tree = repo.resolve(f"refs/heads/{name}").tree
+        note = Note(title=message, author=call.require_writer().user)
+        repo.set_ref("heads", name, repo.write_commit(tree, note, parent=None).id)
     return reply_json({})
 
 

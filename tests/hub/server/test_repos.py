@@ -237,6 +237,26 @@ def test_branch_names_that_mislead_are_refused(api: HfApi, branch: str) -> None:
     assert names == ["main"]
 
 
+def test_squashing_leaves_the_newest_files_as_the_only_commit(api: HfApi) -> None:
+    api.create_repo("acme/squashed")
+    api.create_branch("acme/squashed", branch="side/x")
+    for number in range(3):
+        api.upload_file(
+            path_or_fileobj=str(number).encode(),
+            path_in_repo="a.txt",
+            repo_id="acme/squashed",
+            revision="side/x",
+        )
+    before = api.repo_info("acme/squashed").sha
+    api.super_squash_history("acme/squashed", branch="side/x", commit_message="as one")
+    titles = [one.title for one in api.list_repo_commits("acme/squashed", revision="side/x")]
+    assert titles == ["as one"]
+    assert api.list_repo_files("acme/squashed", revision="side/x") == [".gitattributes", "a.txt"]
+    assert api.repo_info("acme/squashed").sha == before
+    with pytest.raises(RevisionNotFoundError):
+        api.super_squash_history("acme/squashed", branch="never")
+
+
 def test_tags_are_made_listed_and_removed(api: HfApi) -> None:
     api.create_repo("acme/tags")
     first = api.model_info("acme/tags").sha
