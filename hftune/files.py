@@ -7,12 +7,14 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hftune.errors import DiskError
+from hftune.units import format_size
 
 _NOT_WRITABLE = (
     errno.EACCES,
@@ -134,26 +136,55 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskError(
-                "no space left on the disk",
-                where=str(path),
-                remedy="free some space and run the same command again; what was complete is kept",
-            ) from error
-        if error.errno == errno.EFBIG:
-            raise DiskError(
-                "a file grew past the largest size that is allowed here",
-                where=str(path),
-                remedy="raise the limit (ulimit -f), or write to another disk",
-            ) from error
-        if error.errno in _NOT_WRITABLE:
-            raise DiskError(
-                "this place cannot be written",
-                found=os.strerror(error.errno),
-                where=str(path),
-                remedy="choose another folder, or change its permissions",
-            ) from error
-        raise
+        ours = as_disk_error(error, path)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def as_disk_error(error: OSError, path: Path) -> DiskError | None:
+    """Give the DiskError for a full disk or a place that cannot be written; None for the rest."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError(
+            "no space left on the disk",
+            where=str(path),
+            remedy="free some space and run the same command again; what was complete is kept",
+        )
+    if error.errno == errno.EFBIG:
+        return DiskError(
+            "a file grew past the largest size that is allowed here",
+            where=str(path),
+            remedy="raise the limit (ulimit -f), or write to another disk",
+        )
+    if error.errno in _NOT_WRITABLE:
+        return DiskError(
+            "this place cannot be written",
+            found=os.strerror(error.errno),
+            where=str(path),
+            remedy="choose another folder, or change its permissions",
+        )
+    return None
+
+
+def check_room(place: Path, *, needed: int, purpose: str) -> None:
+    """Raise DiskError unless `place` can be written and its disk has `needed` bytes free.
+
+    `place` need not exist: what will hold it is looked at. `purpose` completes 'no room for'.
+    """
+    with disk_errors(place):
+        there = place
+        while not there.exists():
+            there = there.parent
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    if free < needed:
+        raise DiskError(
+            f"there is no room for {purpose}",
+            found=f"{format_size(free)} free",
+            allowed=f"{format_size(needed)} or more",
+            where=str(place),
+            remedy="free some space on this disk, or choose a folder on another one",
+        )
 
 
 def _swap(aside: Path, final: Path) -> None:

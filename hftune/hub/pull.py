@@ -68,6 +68,7 @@ def pull(
         settings = replace(settings, cache=cache_dir)
     pinned = resolve_commit(ref, settings=settings)
     wanted = _choose(read_listing(pinned, settings), files, pinned)
+    _check_room(pinned, wanted, settings)
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         for _ in pool.map(lambda file: _fetch(pinned, file, settings), wanted):
             pass  # the first failure is raised here, when the others have ended
@@ -136,15 +137,7 @@ def _choose(
 ) -> list[RemoteFile]:
     """Pick the files to take. Raises RepoNotFoundError, WeightsError."""
     if patterns is not None:
-        chosen = [file for file in listing if _any_match(file.path, patterns)]
-        for pattern in patterns:
-            if not any(_any_match(file.path, [pattern]) for file in listing):
-                raise RepoNotFoundError(
-                    "the repository has no such file",
-                    found=pattern,
-                    where=f"{ref.kind} {ref.repo_id} at {ref.commit}",
-                )
-        return chosen
+        return _named(listing, patterns, ref)
     if ref.kind == "dataset":
         return [file for file in listing if file.path != ".gitattributes"]
     _refuse_pickles_only(listing, ref)
@@ -158,8 +151,24 @@ def _choose(
     return chosen
 
 
-def _any_match(path: str, patterns: Sequence[str]) -> bool:
-    return any(path == pattern or fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+def _named(
+    listing: Sequence[RemoteFile], patterns: Sequence[str], ref: RepoRef
+) -> list[RemoteFile]:
+    """Give the files that names and patterns stand for. Raises RepoNotFoundError for none."""
+    names = {file.path for file in listing}
+    wanted = names.intersection(patterns)
+    for pattern in patterns:
+        if pattern in names:
+            continue
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            raise RepoNotFoundError(
+                "the repository has no such file",
+                found=pattern,
+                where=f"{ref.kind} {ref.repo_id} at {ref.commit}",
+            )
+        wanted.update(found)
+    return [file for file in listing if file.path in wanted]
 
 
 def _is_taken(path: PurePosixPath) -> bool:
@@ -202,6 +211,14 @@ def _fetch(ref: RepoRef, file: RemoteFile, settings: HubSettings) -> None:
         where=f"{ref.repo_id} at {ref.commit}, file {file.path}",
         remedy="pull again, over another network if it stays so",
     )
+
+
+def _check_room(ref: RepoRef, wanted: Sequence[RemoteFile], settings: HubSettings) -> None:
+    """Raise DiskError where the cache has no room for the files that it lacks."""
+    lacking = [file.size for file in wanted if _cached(ref, file, settings) is None]
+    if lacking and not settings.offline:
+        purpose = f"the {len(lacking)} files to download of {ref.repo_id}"
+        disk.check_room(settings.cache, needed=sum(lacking), purpose=purpose)
 
 
 def _cached(ref: RepoRef, file: RemoteFile, settings: HubSettings) -> Path | None:

@@ -198,7 +198,7 @@ def test_cached_commit_serves_without_a_hub(client: Client, answers: Answers) ->
 def test_another_commit_than_the_wanted_is_never_taken(client: Client, answers: Answers) -> None:
     (answer,) = client.ask({"repo": f"local/pets@{'0' * 40}"}, HF_HUB_OFFLINE="1")
     assert answer["error"] == "OfflineError"
-    assert "commit 0000" in answer["text"]
+    assert "at 0000" in answer["text"]
 
 
 def test_empty_cache_is_one_error(client: Client, tmp_path: Path) -> None:
