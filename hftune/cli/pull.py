@@ -1,20 +1,33 @@
-"""`hftune pull REPO`."""
+"""`hftune pull REPO` and `hftune pull --recipe FILE [key=value ...]`."""
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hftune.core import RepoRef
+from hftune.errors import RequestError
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
+from hftune.recipe import load_recipe
 from hftune.units import format_size
 
 
 def command(
-    repo: Annotated[str, typer.Argument(help="org/name or org/name@revision on the Hub.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="REPO",
+            help="org/name or org/name@revision on the Hub. After --recipe: key.path=value.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Bring all that this recipe needs, in place of REPO."),
+    ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit; default: main.")
     ] = None,
@@ -30,9 +43,43 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Bring a repository here, whole and verified, for work without a network."""
-    wanted = parse_ref(repo, kind="dataset" if dataset else "model", revision=revision)
+    """Bring a repository, or all that a recipe needs, here: whole, verified, for work offline."""
+    given = words or []
+    if recipe is not None:
+        _refuse_beside_recipe({"--revision": revision, "--to": to, "--file": file})
+        print_fetched(recipe, given, as_json=as_json)
+        return
+    if len(given) != 1:
+        raise RequestError(
+            "it is not clear what to bring here",
+            found=" ".join(given) or "nothing",
+            allowed="one repository, such as org/name; or --recipe FILE with its settings",
+        )
+    wanted = parse_ref(given[0], kind="dataset" if dataset else "model", revision=revision)
     print_pulled(pull(wanted, files=file or None, to=to), as_json=as_json)
+
+
+def print_fetched(recipe: str, overrides: Sequence[str], *, as_json: bool) -> None:
+    """Bring what a recipe needs here, and print each thing with its commit and size."""
+    from hftune.fetch import Need, fetch_recipe  # may load `datasets`, which takes a second
+
+    def shown(need: Need) -> str:
+        if need.place == "local":
+            return "local"
+        if need.place == "network":
+            return "needs a network: leave it out (null) and use 'hftune push' later"
+        return f"{need.files} files, {format_size(need.size)}, commit {need.commit}"
+
+    needs = fetch_recipe(load_recipe(recipe, overrides))
+    if as_json:
+        json.dump({"recipe": recipe, "needs": [need.to_json() for need in needs]}, sys.stdout)
+        print()
+        return
+    width = max((len(need.name) for need in needs), default=0)
+    for need in needs:
+        print(f"{need.setting:<16} {need.name:<{width}}  {shown(need)}")
+    if not any(need.place == "hub" for need in needs):
+        print("this recipe takes nothing from the Hub")
 
 
 def print_pulled(ref: RepoRef, *, as_json: bool) -> None:
@@ -59,3 +106,14 @@ def print_pulled(ref: RepoRef, *, as_json: bool) -> None:
     if ref.commit is not None:
         print(f"commit  {ref.commit}")
     print(f"folder  {ref.folder}")
+
+
+def _refuse_beside_recipe(options: dict[str, object]) -> None:
+    """Raise RequestError for options of a single repository."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise RequestError(
+            "a recipe says itself what is needed, and where it is looked for",
+            found=f"{', '.join(given)} beside --recipe",
+            remedy="leave this out, or pull one repository by its name",
+        )

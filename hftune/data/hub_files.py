@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from hftune import files
@@ -25,10 +25,18 @@ _TELLING_NAMES = frozenset({"README.md", ".huggingface.yaml", "dataset_infos.jso
 _TELLING_SUFFIXES = frozenset({".zip"})
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataFiles:
+    """The files of a configuration: `ref` with commit and folder, and each path's size in bytes."""
+
+    ref: RepoRef
+    sizes: Mapping[str, int]
+
+
 def fetch_files(
     ref: RepoRef, config: str | None, *, settings: HubSettings | None = None
-) -> RepoRef:
-    """Bring the files of one configuration here and give the reference with commit and folder.
+) -> DataFiles:
+    """Bring the files of one configuration here.
 
     Every file is compared with its digest once; later its size and time tell that it is the same.
     Raises HubError and its kin, DataError for a configuration that is not there, DiskError.
@@ -37,13 +45,16 @@ def fetch_files(
     pinned = resolve_commit(ref, settings=settings)
     folder = snapshot_folder(pinned, settings.cache)
     record = _record(pinned, config, settings)
-    if not _is_as_recorded(folder, record):
+    states = _read_states(folder, record)
+    if states is None:
         listing = read_listing(pinned, settings)
         needed = _choose(pinned, config, listing, settings)
         pull(pinned, files=needed, settings=settings)
+        states = {path: _state(folder / path) for path in needed}
         with files.disk_errors(record):
-            files.write_json(record, {path: _state(folder / path) for path in needed})
-    return replace(pinned, folder=folder)
+            files.write_json(record, states)
+    sizes = {path: size for path, (size, _) in states.items()}
+    return DataFiles(ref=replace(pinned, folder=folder), sizes=sizes)
 
 
 def _choose(
@@ -83,16 +94,17 @@ def _record(ref: RepoRef, config: str | None, settings: HubSettings) -> Path:
     return repo_cache(ref, settings.cache) / "hftune" / name
 
 
-def _is_as_recorded(folder: Path, record: Path) -> bool:
-    """Say whether the files of a configuration were all verified, and are as they were then."""
+def _read_states(folder: Path, record: Path) -> dict[str, tuple[int, int]] | None:
+    """Give the state of each verified file; None unless all are there as they were then."""
     try:
-        known = json.loads(record.read_text(encoding="utf-8"))
-        return all(_state(folder / path) == state for path, state in known.items())
-    except (OSError, ValueError, AttributeError):
-        return False  # never recorded, a file is gone, or the record is damaged
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        states = {path: _state(folder / path) for path in kept}
+        return states if {path: list(state) for path, state in states.items()} == kept else None
+    except (OSError, ValueError, TypeError):
+        return None  # never recorded, a file is gone, or the record is damaged
 
 
-def _state(path: Path) -> list[int]:
+def _state(path: Path) -> tuple[int, int]:
     """Give what changes when a file's content does: its size in bytes and time in nanoseconds."""
     stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+    return stat.st_size, stat.st_mtime_ns

@@ -14,6 +14,7 @@ from hftune.data.hub_files import fetch_files
 from hftune.data.part import Found, Part
 from hftune.errors import DataError
 from hftune.hub.card import read_license
+from hftune.hub.client import HubSettings
 from hftune.hub.ref import parse_ref
 
 if TYPE_CHECKING:
@@ -68,14 +69,16 @@ def hub_dataset(
     return Found(parts=parts, facts=facts)
 
 
-def open_repository(ref: RepoRef, config: str | None) -> Opened:
+def open_repository(
+    ref: RepoRef, config: str | None, *, settings: HubSettings | None = None
+) -> Opened:
     """Bring one configuration here and into the tables of `datasets`.
 
     Raises HubError and its kin, DataError, DiskError.
     """
     where = ref.repo_id or str(ref.folder)
     if ref.repo_id is not None:
-        ref = fetch_files(ref, config)
+        ref = fetch_files(ref, config, settings=settings).ref
     assert ref.folder is not None
     builder = open_builder(ref.folder, config, where=where)
     prepare(builder, where=where)
