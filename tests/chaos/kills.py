@@ -1,0 +1,313 @@
+"""Runs that are killed again and again, each compared with one that was left alone.
+
+    python -m tests.chaos.kills --runs 20 --kills 10 [--processes 1] [--workers 0] [--seed 0]
+
+Everything is imported once; each life of a run is a fork that trains, judges and packages a small
+model until it is killed: after a random time, at a random change of its folder (so also in the
+middle of a commit), or by a stop signal at a random time. The same call then goes on. Prints one
+JSON object.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SAVE_EVERY = 2
+STEPS = 12
+# A life that takes longer than this hangs; a whole one takes a few seconds.
+LONGEST_LIFE = 240.0
+
+RECIPE = """\
+run: chaos
+model: {{architecture: test_resnet, pretrained: false, image_size: 32, drop_rate: 0.1}}
+data:
+  source: {{name: image_folder, path: {images}}}
+  workers: {workers}
+  augment: [{{name: random_resized_crop, min_scale: 0.5}}, {{name: horizontal_flip}}]
+  mix: {{mixup: 0.4}}
+optim:
+  lr: 1e-3
+  ema: 0.9
+  schedule: {{name: plateau, metric: loss, patience: 0, factor: 0.5, threshold: 10}}
+unfreeze:
+  - {{at: 0%, train: [head]}}
+  - {{at: 4 steps, train: [head, stage.-1], lr_factor: 0.5, warmup: 2 steps}}
+  - {{at: 8 steps, train: [all]}}
+train: {{length: {steps} steps, batch_size: 8, micro_batch_size: 4, precision: fp32}}
+eval: {{every: 3 steps, best: accuracy}}
+track: {{every: 1 steps}}
+save: {{every: {save_every} steps, keep: 2}}
+"""
+
+_CHANGES = frozenset({"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "open"})
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What happened over all runs."""
+
+    runs: int = 0
+    kills: int = 0
+    stops: int = 0
+    by_time: int = 0
+    by_change: int = 0
+    in_commit: int = 0
+    largest_loss: int = 0
+    different: list[str] = field(default_factory=list)
+    hung: int = 0
+    codes: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where runs happen: folder, recipe file, processes per run."""
+
+    folder: Path
+    recipe: Path
+    processes: int
+
+
+def live(stage: Stage, run: Path, rank: int, port: int, *, die_at: int | None) -> None:
+    """Be one process of a run; never returns. `die_at` counts changes of the run's folder."""
+    os.setsid()
+    quiet = os.open(stage.folder / f"said-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    if stage.processes > 1:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(stage.processes),
+            LOCAL_WORLD_SIZE=str(stage.processes), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )  # fmt: skip
+    changes = 0
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal changes
+        if event not in _CHANGES or not str(arguments[0]).startswith(str(run)):
+            return
+        if event == "open" and not int(arguments[2]) & (os.O_WRONLY | os.O_RDWR):  # type: ignore[call-overload]
+            return
+        changes += 1
+        if changes == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+    from tests.chaos import whole_life
+
+    code = whole_life.whole_life(stage.recipe, run)
+    (run.parent / "changes.txt").write_text(str(changes)) if rank == 0 else None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def start(stage: Stage, run: Path, *, dying: int | None, die_at: int | None) -> list[int]:
+    """Fork one life of a run; the rank `dying` kills itself at its change number `die_at`."""
+    port = free_port()
+    lives = []
+    for rank in range(stage.processes):
+        process = os.fork()
+        if process == 0:
+            live(stage, run, rank, port, die_at=die_at if rank == dying else None)
+        lives.append(process)
+    return lives
+
+
+def finish(lives: list[int]) -> list[int] | None:
+    """Wait until all have ended and give their codes; None where one hung (all are ended then)."""
+    codes: dict[int, int] = {}
+    deadline = time.monotonic() + LONGEST_LIFE
+    while len(codes) < len(lives) and time.monotonic() < deadline:
+        for process in lives:
+            if process not in codes:
+                ended, status = os.waitpid(process, os.WNOHANG)
+                if ended:
+                    codes[process] = os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    hung = [process for process in lives if process not in codes]
+    for process in hung:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    return None if hung else [codes[process] for process in lives]
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def reached(run: Path) -> int:
+    """Give the last step that the run reported."""
+    last = 0
+    with suppress(FileNotFoundError):
+        for line in (run / "metrics.jsonl").read_text().splitlines():
+            with suppress(ValueError):  # cut short by the kill
+                entry = json.loads(line)
+                last = max(last, entry["step"])
+    return last
+
+
+def kept(run: Path) -> int:
+    """Give the step of the newest checkpoint."""
+    folders = sorted((run / "checkpoints").glob("step-*"))
+    return int(folders[-1].name.removeprefix("step-")) if folders else 0
+
+
+def outcome(run: Path) -> dict[str, str]:
+    """Give the digest of everything that a run ends in, times left out."""
+    from hftune.files import digest_file, digest_json
+
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    names = [
+        *newest.glob("*.safetensors"),
+        *run.glob("best/*"),
+        *run.glob("artifact/*.safetensors"),
+    ]
+    found = {path.relative_to(run).as_posix(): digest_file(path) for path in names}
+    results = json.loads((run / "results.json").read_text())
+    for timed in ("seconds", "images_per_second"):
+        results.pop(timed)
+    found["results.json"] = digest_json(results)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("images_per_second", None)
+    found["metrics.jsonl"] = digest_json(lines)
+    return found
+
+
+def disturb(
+    stage: Stage, run: Path, draw: random.Random, tally: Tally, *, length: float, changes: int
+) -> None:
+    """Start a run and end it at a random moment, in one of three ways."""
+    kind = draw.choice(("time", "change", "change", "stop"))
+    dying = draw.randrange(stage.processes)
+    die_at = draw.randint(1, changes) if kind == "change" else None
+    if kind == "change":
+        dying = 0  # the rank that writes
+    before = {path.name for path in (run / "checkpoints").glob(".*.part")}
+    lives = start(stage, run, dying=dying, die_at=die_at)
+    if kind != "change":
+        time.sleep(draw.uniform(0.0, length))
+        number = signal.SIGKILL if kind == "time" else signal.SIGTERM
+        for process in lives if kind == "stop" else [lives[dying]]:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+    codes = finish(lives)
+    if codes is None:
+        tally.hung += 1
+        return
+    tally.codes.extend(codes)
+    if kind == "stop":
+        tally.stops += 75 in codes
+    elif -signal.SIGKILL in codes:
+        tally.kills += 1
+        tally.by_time += kind == "time"
+        tally.by_change += kind == "change"
+        after = {path.name for path in (run / "checkpoints").glob(".*.part")}
+        tally.in_commit += bool(after - before)
+    tally.largest_loss = max(tally.largest_loss, reached(run) - kept(run))
+
+
+def one_run(
+    stage: Stage, run: Path, draw: random.Random, tally: Tally, *, kills: int, length: float,
+    changes: int, expected: dict[str, str],
+) -> None:  # fmt: skip
+    """Disturb a run until it was killed `kills` times, let it finish, and compare."""
+    wanted = tally.kills + kills
+    while tally.kills < wanted and tally.hung == 0:
+        disturb(stage, run, draw, tally, length=length, changes=changes)
+        if (run / "results.json").exists():  # it finished before it could be killed often enough
+            compare(stage, run, tally, expected)
+            shutil.rmtree(run)
+    compare(stage, run, tally, expected)
+
+
+def compare(stage: Stage, run: Path, tally: Tally, expected: dict[str, str]) -> None:
+    """Let a run go on to its end and note every file that differs from the undisturbed one's."""
+    codes = finish(start(stage, run, dying=None, die_at=None))
+    tally.runs += 1
+    if codes is None or any(codes):
+        tally.different.append(f"{run.name}: ended with {codes}")
+        return
+    found = outcome(run)
+    names = expected.keys() | found.keys()
+    tally.different += [
+        f"{run.name}: {name}" for name in sorted(names) if expected.get(name) != found.get(name)
+    ]
+
+
+def draw_images(root: Path) -> None:
+    """Draw two classes of noisy squares; 13 validation and 9 test images divide by nothing."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 32), ("val", 13), ("test", 9)):
+        for row in range(number):
+            name, level = (("dark", 100), ("light", 150))[row % 2]
+            path = root / split / name / f"{row:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.normal(level, 40, size=(40, 48, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(path)
+
+
+def main() -> None:
+    """Read the arguments, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=10, help="kills of each run")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    wanted = parser.parse_args()
+    draw, tally = random.Random(wanted.seed), Tally()
+    with tempfile.TemporaryDirectory(prefix="hftune-chaos-") as name:
+        folder = Path(name)
+        os.environ["HFTUNE_CACHE"] = str(folder / "cache")
+        draw_images(folder / "images")
+        recipe = folder / "chaos.yaml"
+        recipe.write_text(
+            RECIPE.format(
+                images=folder / "images", workers=wanted.workers, steps=STEPS,
+                save_every=SAVE_EVERY,
+            )
+        )  # fmt: skip
+        stage = Stage(folder=folder, recipe=recipe, processes=wanted.processes)
+        before = time.monotonic()
+        first = folder / "undisturbed"
+        codes = finish(start(stage, first, dying=None, die_at=None))
+        if codes is None or any(codes):
+            sys.exit((folder / "said-0.txt").read_text())
+        length = time.monotonic() - before
+        changes, expected = int((folder / "changes.txt").read_text()), outcome(first)
+        for number in range(wanted.runs):
+            run = folder / f"run-{number}"
+            one_run(
+                stage, run, draw, tally, kills=wanted.kills, length=length, changes=changes,
+                expected=expected,
+            )  # fmt: skip
+            shutil.rmtree(run, ignore_errors=True)
+            print(f"{tally.runs} runs, {tally.kills} kills", file=sys.stderr)
+        said = (folder / "said-0.txt").read_text()
+    tracebacks = said.count("Traceback")
+    tally.codes = sorted(set(tally.codes))
+    print(json.dumps(vars(tally) | {"tracebacks": tracebacks, "changes": changes}))
+
+
+if __name__ == "__main__":
+    # Imported before the first fork, so that a life begins in moments.
+    import tests.chaos.whole_life  # noqa: F401
+
+    main()
