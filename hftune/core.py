@@ -134,14 +134,29 @@ class DataFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BadImage:
+    """An image of a split that cannot be read: its row there, its name, and why."""
+
+    split: str
+    row: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Splits:
-    """All parts of one data set under one label space. `test` may be absent."""
+    """All parts of one data set under one label space. `test` may be absent.
+
+    `left_out` are the images that could not be read when the splits were made; their `split` is
+    the source's part, and their `row` counts in it.
+    """
 
     train: Split
     val: Split
     test: Split | None
     labels: LabelSpace
     facts: DataFacts
+    left_out: tuple[BadImage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +164,15 @@ class Batch:
     """Examples that go through the model together.
 
     `inputs` float [B, C, H, W]; `targets` int64 [B] or float [B, K]; `rows` int64 [B], positions in
-    the split; `weights` float [B] or None.
+    the split of the images that are in `inputs`; `weights` float [B] or None. `bad` are the images
+    that were wanted here and could not be read, an entry for each place in the batch.
     """
 
     inputs: Tensor
     targets: Tensor
     rows: Tensor
     weights: Tensor | None = None
+    bad: tuple[BadImage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +307,7 @@ class Progress:
 class EvalResult:
     """Metrics over one split. `per_class` maps a class name to its metrics and count.
 
+    `num_examples` were judged; `num_bad` more could not be read and count nowhere.
     `confusion` [K][K] counts examples by (true, predicted) class; empty with several labels.
     """
 
@@ -300,6 +318,7 @@ class EvalResult:
     per_class: Mapping[str, Mapping[str, float]]
     num_examples: int
     confusion: Sequence[Sequence[int]] = ()
+    num_bad: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

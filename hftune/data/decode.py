@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hftune.data.patience import Patience
 from hftune.errors import DataError
 
 _ORIENTATION = 0x0112
@@ -35,24 +36,18 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_PATIENCE = Patience()
 
 
 def decode(source: bytes | Path, *, name: str) -> Image.Image:
     """Read one image: the first frame, turned upright by its EXIF orientation, mode L or RGB.
 
     Transparency is laid over white. 16-bit and floating-point values are scaled to 8 bit, not
-    cut. `name` stands for the image in messages. Raises DataError for what cannot be read.
+    cut. `name` stands for the image in messages. A file that the system fails to give is asked for
+    a few times, with short pauses. Raises DataError for what cannot be read.
     """
-    stream = BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with warnings.catch_warnings():
-            # Pillow's words about a damaged EXIF block of an image that is whole otherwise.
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            with Image.open(stream) as image:
-                image.load()
-                turn = _TURNS.get(_orientation(image))
-                plain = to_grey_or_rgb(image)
-                return plain if turn is None else plain.transpose(turn)
+        return _PATIENCE.read(lambda: _decode(source))
     except _DAMAGE as error:
         raise DataError(
             "this image cannot be read",
@@ -60,6 +55,20 @@ def decode(source: bytes | Path, *, name: str) -> Image.Image:
             where=name,
             remedy="replace or remove it, or set data.on_bad_image=skip",
         ) from error
+
+
+def _decode(source: bytes | Path) -> Image.Image:
+    # Opened here: Pillow leaves a file open whose first bytes cannot be read, and maps others into
+    # memory, where one that is cut short meanwhile kills the process.
+    opened = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    with opened as stream, warnings.catch_warnings():
+        # Pillow's words about a damaged EXIF block of an image that is whole otherwise.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        with Image.open(stream) as image:
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            plain = to_grey_or_rgb(image)
+            return plain if turn is None else plain.transpose(turn)
 
 
 def to_grey_or_rgb(image: Image.Image) -> Image.Image:

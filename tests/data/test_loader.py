@@ -1,3 +1,6 @@
+from collections.abc import Collection
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hftune.core import Batch, Split
+from hftune.core import BadImage, Batch, Split
 from hftune.data.image_input import TrainTransform, eval_transform, normalise, train_transform
 from hftune.data.loader import LoaderSpec, eval_batches, train_batches
-from hftune.data.order import Order, Share, step_rows
+from hftune.data.order import Order, Share, augmentation_random, step_rows
 from hftune.errors import DataError
 from hftune.recipe.schema import Component
 from tests.data.conftest import DrawnRows, drawn_split, small_spec
@@ -20,6 +23,7 @@ AUGMENT = [
 ]
 SPLIT = drawn_split(13)
 ORDER = Order(num_rows=13, batch_size=4, seed=5)
+WHOLE = Share(rank=0, world_size=1)
 
 
 def load(
@@ -27,7 +31,7 @@ def load(
     start: int,
     stop: int,
     *,
-    share: Share = Share(rank=0, world_size=1),  # noqa: B008  # frozen
+    share: Share = WHOLE,
     micro_batch_size: int = 4,
     workers: int = 0,
 ) -> list[list[Batch]]:
@@ -179,22 +183,121 @@ def test_several_labels_come_as_float_rows() -> None:
     assert torch.equal(batch.targets, torch.eye(4, 3))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_unreadable_image_ends_loading_with_its_name_and_no_traceback(workers: int) -> None:
-    class BrokenRows(DrawnRows):
-        def image(self, row: int) -> Image.Image:
-            if row == 2:
-                raise DataError("this image cannot be read", where="cats/2.png", remedy="replace")
-            return super().image(row)
+class DamagedRows(DrawnRows):
+    """Noise of which the images of some rows cannot be read."""
 
-    split = Split(name="val", rows=BrokenRows(4), labels=SPLIT.labels, digest="")
-    share = Share(rank=0, world_size=1)
-    batches = eval_batches(
-        split, eval_transform(small_spec()), batch_size=1, share=share, workers=workers
+    def __init__(self, number: int, bad: Collection[int]) -> None:
+        super().__init__(number)
+        self.bad = frozenset(bad)
+
+    def image(self, row: int) -> Image.Image:
+        if row in self.bad:
+            raise DataError("this image cannot be read", found="cut short", where=self.key(row))
+        return super().image(row)
+
+
+def damaged(number: int, bad: Collection[int]) -> Split:
+    return replace(drawn_split(number), rows=DamagedRows(number, bad))
+
+
+def load_damaged(
+    transform: TrainTransform, bad: Collection[int], *, share: Share = WHOLE, workers: int = 0
+) -> list[list[Batch]]:
+    spec = LoaderSpec(
+        start=0,
+        stop=4,
+        share=share,
+        micro_batch_size=4 // share.world_size,
+        workers=workers,
+        on_bad_image="skip",
     )
-    assert len([next(batches), next(batches)]) == 2
+    return list(train_batches(damaged(13, bad), transform, ORDER, spec))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_image_ends_training_with_its_name_and_no_traceback(
+    transform: TrainTransform, workers: int
+) -> None:
+    first, second = step_rows(ORDER, 0).rows, step_rows(ORDER, 1).rows
+    assert not set(first) & set(second)
+    spec = LoaderSpec(start=0, stop=4, share=WHOLE, micro_batch_size=4, workers=workers)
+    batches = train_batches(damaged(13, second[2:3]), transform, ORDER, spec)
+    assert len(next(batches)) == 1
     with pytest.raises(DataError) as caught:
         next(batches)
     assert str(caught.value) == (
-        "this image cannot be read\n  where:    cats/2.png\n  do:       replace"
+        f"this image cannot be read\n  found:    cut short\n  where:    drawn {second[2]}"
     )
+
+
+def test_the_next_readable_row_takes_the_place_of_a_bad_one(
+    transform: TrainTransform, straight: list[list[Batch]]
+) -> None:
+    bad = {3, 4, 12}
+    following = {3: 5, 4: 5, 12: 0}
+    for step, (batch,) in enumerate(load_damaged(transform, bad)):
+        wanted = step_rows(ORDER, step)
+        rows = [following.get(row, row) for row in wanted.rows.tolist()]
+        assert batch.rows.tolist() == rows
+        assert batch.targets.tolist() == [row % 3 for row in rows]
+        assert batch.bad == tuple(
+            BadImage(split="train", row=row, name=f"drawn {row}", reason="cut short")
+            for row in wanted.rows.tolist()
+            if row in bad
+        )
+        images = [
+            transform(SPLIT.rows.image(row), augmentation_random(ORDER.seed, turn, row))
+            for row, turn in zip(rows, wanted.turns.tolist(), strict=True)
+        ]
+        assert torch.equal(batch.inputs, normalise(torch.stack(images), transform.spec))
+        (whole,) = straight[step]
+        readable = [row not in bad for row in wanted.rows.tolist()]
+        assert torch.equal(batch.inputs[readable], whole.inputs[readable])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_replaced_image_is_the_same_for_any_ranks_and_workers(
+    transform: TrainTransform, workers: int, world_size: int
+) -> None:
+    plain = load_damaged(transform, {3, 4, 12})
+    shares = [Share(rank=rank, world_size=world_size) for rank in range(world_size)]
+    by_rank = [
+        load_damaged(transform, {3, 4, 12}, share=share, workers=workers) for share in shares
+    ]
+    for step, (whole,) in enumerate(plain):
+        parts = [batch for of_rank in by_rank for batch in of_rank[step]]
+        assert torch.equal(torch.cat([part.inputs for part in parts]), whole.inputs)
+        assert torch.cat([part.rows for part in parts]).tolist() == whole.rows.tolist()
+        assert sum((part.bad for part in parts), ()) == whole.bad
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_leaves_bad_images_out_and_says_which(workers: int) -> None:
+    bad = {1, 4, 5, 6, 7, 10}
+    for world_size in (1, 3):
+        rows: list[int] = []
+        missed: list[int] = []
+        for rank in range(world_size):
+            batches = eval_batches(
+                damaged(11, bad),
+                eval_transform(small_spec()),
+                batch_size=4,
+                share=Share(rank=rank, world_size=world_size),
+                workers=workers,
+            )
+            for batch in batches:
+                assert len(batch.inputs) == len(batch.targets) == len(batch.rows)
+                assert batch.targets.tolist() == (batch.rows % 3).tolist()
+                rows += batch.rows.tolist()
+                missed += [one.row for one in batch.bad]
+        assert sorted(rows) == [0, 2, 3, 8, 9]
+        assert sorted(missed) == sorted(bad)
+
+
+def test_a_batch_of_bad_images_alone_is_empty() -> None:
+    (batch,) = eval_batches(
+        damaged(3, range(3)), eval_transform(small_spec()), batch_size=4, share=WHOLE, workers=1
+    )
+    assert batch.inputs.shape == (0, 3, 24, 32)
+    assert [one.row for one in batch.bad] == [0, 1, 2]
