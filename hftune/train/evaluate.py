@@ -1,22 +1,28 @@
-"""One pass over a split on all ranks: every example exactly once, whatever the rank count."""
+"""One pass over a split on all ranks: every example exactly once, whatever the rank count.
 
-from collections.abc import Sequence
+An image that cannot be read ends it on all ranks, or is left out and counted, as the recipe says.
+"""
+
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hftune.core import EvalResult, InputSpec, LabelSpace, Model, ProblemName, Split
+from hftune.core import BadImage, EvalResult, InputSpec, LabelSpace, Model, ProblemName, Split
 from hftune.data.image_input import eval_transform
 from hftune.data.loader import choose_workers, eval_batches
 from hftune.data.order import Share
+from hftune.data.substitute import bad_images_error, nothing_left_error
 from hftune.losses import LossFunction, make_loss
 from hftune.metrics import compute_metrics
 from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
+from hftune.train.bad_images import BadImages, gather_bad
 from hftune.train.control import Control
+from hftune.train.memory_short import evaluation_memory
 from hftune.train.plan import loss_of, metrics_of, stated_micro_batch
 from hftune.train.world import choose_precision, join_world, make_accelerator
 
@@ -37,14 +43,29 @@ class Judge:
     batch_size: int
     workers: int
     layout: torch.memory_format
+    bad: BadImages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Logits [N, K] and targets of a whole split in the order of its rows, on the CPU."""
+    """Logits [N, K] and targets of a split in the order of its rows, on the CPU.
+
+    N is the size of the split less the images in `bad`, which could not be read.
+    """
 
     logits: Tensor
     targets: Tensor
+    bad: tuple[BadImage, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Own:
+    """What this rank has of its share of a split so far, a tensor per batch."""
+
+    logits: list[Tensor] = field(default_factory=list)
+    targets: list[Tensor] = field(default_factory=list)
+    rows: list[Tensor] = field(default_factory=list)
+    bad: list[BadImage] = field(default_factory=list)
 
 
 def evaluate(
@@ -86,9 +107,14 @@ def ready_judge(model: Model | Classifier, recipe: Recipe, *, labels: LabelSpace
 
 
 def make_judge(
-    accelerator: Accelerator, recipe: Recipe, input_spec: InputSpec, *, labels: LabelSpace
+    accelerator: Accelerator,
+    recipe: Recipe,
+    input_spec: InputSpec,
+    *,
+    labels: LabelSpace,
+    run: Path | None = None,
 ) -> Judge:
-    """Settle how every evaluation of a run is made."""
+    """Settle how every evaluation of a run is made; `run` is None outside of a run's folder."""
     train = recipe.train
     share = max(1, train.batch_size // accelerator.num_processes)
     usual = min(share, MOST_IMAGES) if train.micro_batch_size == "auto" else share
@@ -102,6 +128,7 @@ def make_judge(
         batch_size=recipe.eval.batch_size or stated_micro_batch(train) or usual,
         workers=choose_workers(recipe.data.workers, accelerator.num_processes),
         layout=torch.channels_last if train.channels_last else torch.contiguous_format,
+        bad=BadImages(recipe.data.on_bad_image, run),
     )
 
 
@@ -117,7 +144,7 @@ def judge_module(
 
 
 def judge_outputs(judge: Judge, outputs: Outputs, split: Split, *, step: int) -> EvalResult:
-    """Give the loss and the metrics of what a module said about the whole of `split`."""
+    """Give the loss and the metrics of what a module said about `split`."""
     losses = judge.loss(outputs.logits, outputs.targets)
     values = compute_metrics(
         judge.metrics, outputs.logits, outputs.targets, judge.labels, problem=judge.problem
@@ -128,8 +155,9 @@ def judge_outputs(judge: Judge, outputs: Outputs, split: Split, *, step: int) ->
         loss=float(losses.mean()),
         values=values.values,
         per_class=values.per_class,
-        num_examples=len(split),
+        num_examples=len(outputs.targets),
         confusion=values.confusion,
+        num_bad=len(outputs.bad),
     )
 
 
@@ -138,7 +166,8 @@ def compute_logits(
 ) -> Outputs | None:
     """Run the module over its share of the split and gather all (collective).
 
-    The module is the bare one, so ranks with fewer batches wait for nobody until the end.
+    The module is the bare one, so ranks with fewer batches wait for nobody until the end. Raises
+    DataError on every rank, once all images were tried, where bad ones stop the run or none is good.
     """
     accelerator = judge.accelerator
     share = Share(rank=accelerator.process_index, world_size=accelerator.num_processes)
@@ -151,48 +180,67 @@ def compute_logits(
     )
     most = -(-len(split) // share.world_size)
     rounds = -(-most // judge.batch_size)  # the same on every rank: each round may agree to stop
-    logits, targets, rows = [], [], []
+    own = _Own()
     module.eval()
     with torch.inference_mode(), closing(batches):
         for _ in range(rounds):
             batch = next(batches, None)
-            if batch is not None:
+            own.bad.extend(() if batch is None else batch.bad)
+            if batch is not None and len(batch.rows) > 0:
                 inputs = batch.inputs.to(
                     accelerator.device, non_blocking=True, memory_format=judge.layout
                 )
-                with accelerator.autocast():
-                    logits.append(module(inputs).float())
-                targets.append(batch.targets)
-                rows.append(batch.rows)
+                with (
+                    evaluation_memory(accelerator.device, judge.batch_size),
+                    accelerator.autocast(),
+                ):
+                    own.logits.append(module(inputs).float())
+                own.targets.append(batch.targets)
+                own.rows.append(batch.rows)
             if control is not None and control.agree_to_stop():
                 return None
-    return _gather(judge, split, _joined(logits), _joined(targets), _joined(rows))
+    return _gather(judge, split, own)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor | None:
-    return torch.cat(list(parts)).cpu() if parts else None  # host-device sync
-
-
-def _gather(
-    judge: Judge, split: Split, logits: Tensor | None, targets: Tensor | None, rows: Tensor | None
-) -> Outputs:
+def _gather(judge: Judge, split: Split, own: _Own) -> Outputs:
     """Bring all ranks' results together, in the order of the split (collective)."""
     num = len(split)
-    all_logits = torch.zeros(num, judge.labels.size)
-    all_targets = torch.as_tensor(split.rows.targets)
-    seen = torch.zeros(num, dtype=torch.int64)
-    if logits is not None and targets is not None and rows is not None:
-        all_logits[rows] = logits
-        seen[rows] += 1
-        if not torch.equal(targets, all_targets[rows]):
+    logits = torch.zeros(num, judge.labels.size)
+    targets = torch.as_tensor(split.rows.targets)
+    seen = torch.zeros(2, num, dtype=torch.int64)  # how often each row was judged, and found bad
+    if own.rows:
+        rows = torch.cat(own.rows)
+        logits[rows] = torch.cat(own.logits).cpu()  # host-device sync
+        seen[0, rows] += 1
+        if not torch.equal(torch.cat(own.targets), targets[rows]):
             raise AssertionError("a batch carried targets of other rows")
+    for one in own.bad:
+        seen[1, one.row] += 1
     if judge.accelerator.num_processes > 1:
         # Every row is zero on all ranks but one, so the sum is that rank's value, exactly.
         device = judge.accelerator.device
-        all_logits, seen = all_logits.to(device), seen.to(device)
-        torch.distributed.all_reduce(all_logits)  # collective
+        logits, seen = logits.to(device), seen.to(device)
+        torch.distributed.all_reduce(logits)  # collective
         torch.distributed.all_reduce(seen)  # collective
-        all_logits, seen = all_logits.cpu(), seen.cpu()
-    if not bool((seen == 1).all()):
-        raise AssertionError(f"examples seen {set(seen.tolist())} times instead of once")
-    return Outputs(logits=all_logits, targets=all_targets)
+        logits, seen = logits.cpu(), seen.cpu()
+    if not bool((seen.sum(dim=0) == 1).all()):
+        raise AssertionError(f"examples seen {set(seen.sum(dim=0).tolist())} times instead of once")
+    if not bool(seen[1].any()):  # the same on every rank
+        return Outputs(logits=logits, targets=targets)
+    bad = _settle_bad(judge, split, own.bad)
+    judged = seen[0].bool()
+    return Outputs(logits=logits[judged], targets=targets[judged], bad=bad)
+
+
+def _settle_bad(judge: Judge, split: Split, own: list[BadImage]) -> tuple[BadImage, ...]:
+    """Tell of the images that could not be read, and give them (collective).
+
+    Raises DataError on every rank where they stop the run, or where nothing else is left.
+    """
+    bad = gather_bad(own)
+    if judge.bad.on_bad_image == "stop":
+        raise bad_images_error(split, bad)
+    judge.bad.tell(bad)
+    if len(bad) == len(split):
+        raise nothing_left_error(split, bad)
+    return bad

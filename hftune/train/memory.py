@@ -67,10 +67,11 @@ def estimate_memory(plan: RunPlan, model: Model, device: torch.device) -> tuple[
 
     Takes little memory and time itself, and leaves `model` as it is.
     """
-    return tuple(_phase_memory(plan, model, phase, device) for phase in plan.phases)
+    return tuple(estimate_phase(plan, model, phase, device) for phase in plan.phases)
 
 
-def _phase_memory(plan: RunPlan, model: Model, phase: Phase, device: torch.device) -> PhaseMemory:
+def estimate_phase(plan: RunPlan, model: Model, phase: Phase, device: torch.device) -> PhaseMemory:
+    """Estimate one phase of `plan` on `device`, for one process; `LEFT_OUT` is not counted."""
     parameters = dict(model.module.named_parameters())
     trainable = [parameters[name] for name in phase.trainable]
     return PhaseMemory(

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +18,7 @@ from hftune.train.evaluate import make_judge
 from hftune.train.guides import open_guides
 from hftune.train.plan import plan_groups
 from hftune.train.session import Session, open_session
-from hftune.train.step import train_step
+from hftune.train.step import BadStep, train_step
 from hftune.train.world import make_accelerator
 
 Scales = Callable[[float], dict[str, float]]
@@ -67,12 +66,14 @@ def _curve(session: Session, wanted: RateRange, scales: Scales) -> RateCurve:
         scale_by_label = scales(rates[step])
         for group in session.optimizer.param_groups:
             group["scale"] = scale_by_label[group["label"]]
-        stats = train_step(session, micro_batches, step=step)
+        try:
+            stats = train_step(session, micro_batches, step=step)
+        except BadStep:  # raised on every rank: what diverged for good
+            ends_early = True
+            break
         # Collective and sync: every rank sees the same loss, and decides the same.
-        loss = float(session.accelerator.reduce(stats.loss, reduction="sum"))
-        ends_early = has_diverged(smoothed([*losses, loss], wanted))
-        if math.isfinite(loss):
-            losses.append(loss)
+        losses.append(float(session.accelerator.reduce(stats.loss, reduction="sum")))
+        ends_early = has_diverged(smoothed(losses, wanted))
         if ends_early:
             break
     if not losses:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,23 +14,34 @@ from hftune.core import Batch
 from hftune.optim.l2_sp import pull_gradients
 from hftune.optim.rate import phase_multiplier
 from hftune.train.objective import example_losses
+from hftune.train.overflow import is_ordinary_overflow, poisoned
+from hftune.train.training_memory import training_memory
 
 if TYPE_CHECKING:
     from hftune.train.session import Session
+
+
+class BadStep(Exception):
+    """The loss or the gradient of a step is not finite: raised on every rank alike.
+
+    It is raised before the optimizer's step, so all weights are good; gradients are gone.
+    `explain_bad_step` says why.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepStats:
     """What one step gave: `loss` is this rank's share of the mean loss, a scalar on the device.
 
-    `rate` is the peak rate times schedule, phase and plateau; `grad_norm` is None without clipping.
+    `rate` is the peak rate times schedule, phase and plateau; `grad_norm` is that of the whole
+    gradient before clipping, not finite where the loss scaler skipped the step.
     """
 
     loss: Tensor
     rate: float
     examples: int
     skipped: bool
-    grad_norm: Tensor | None = None
+    grad_norm: float
 
 
 def train_step(
@@ -37,34 +49,30 @@ def train_step(
 ) -> StepStats:
     """Take one optimizer step over this rank's `micro_batches`. Called by every rank.
 
-    `rate_factor` is what a plateau has left of the rates.
+    `rate_factor` is what a plateau has left of the rates. Raises BadStep in place of a step that is
+    not finite, and MemoryShortError on a rank whose memory does not hold it.
 
     The loss is divided by the examples of the whole step, over all ranks and micro-batches.
     """
     plan = session.plan
     rate = plan.peak_lr * rate_multiplier(session, step) * rate_factor
     set_rates(session.optimizer, rate)
-    total = torch.zeros((), device=session.accelerator.device)
-    for position, batch in enumerate(micro_batches):
-        last = position == len(micro_batches) - 1
-        part = position * plan.world_size + session.accelerator.process_index
-        seed = micro_batch_seed(plan.seed, step=step, part=part)
-        torch.manual_seed(seed)  # dropout and the like
-        # Gradients travel between ranks on the last micro-batch only.
-        quiet = contextlib.nullcontext() if last else session.accelerator.no_sync(session.wrapped)
-        with quiet:
-            loss = _share_of_loss(session, batch, seed=seed)
-            # DDP averages gradients over ranks; the sum over ranks is wanted.
-            session.accelerator.backward(loss * plan.world_size)
-        total += loss.detach()
-    norm = _finish_gradients(session)
-    session.optimizer.step()
-    skipped = bool(session.optimizer.step_was_skipped)
-    session.optimizer.zero_grad(set_to_none=True)
-    if session.average is not None and not skipped:
-        session.average.update(session.module, step=step + 1)
+    with training_memory(session):
+        loss = _accumulate(session, micro_batches, step=step)
+        gradients, norm = _complete_gradients(session)
+        grad_norm = float(norm)  # host-device sync, one at every step
+        if math.isfinite(grad_norm):
+            _clip(session, norm)
+        elif not is_ordinary_overflow(session, loss, gradients):
+            session.optimizer.zero_grad(set_to_none=True)
+            raise BadStep(f"step {step}: the norm of the gradient is {grad_norm}")
+        session.optimizer.step()
+        skipped = bool(session.optimizer.step_was_skipped)
+        session.optimizer.zero_grad(set_to_none=True)
+        if session.average is not None and not skipped:
+            session.average.update(session.module, step=step + 1)
     return StepStats(
-        loss=total, rate=rate, examples=plan.batch_size, skipped=skipped, grad_norm=norm
+        loss=loss, rate=rate, examples=plan.batch_size, skipped=skipped, grad_norm=grad_norm
     )
 
 
@@ -89,25 +97,57 @@ def micro_batch_seed(seed: int, *, step: int, part: int) -> int:
     return int.from_bytes(digest) >> 1  # torch takes a signed seed
 
 
-def _share_of_loss(session: "Session", batch: Batch, *, seed: int) -> Tensor:
-    """Give this micro-batch's part of the step's mean loss, a scalar."""
-    losses = example_losses(session, batch, seed=seed)
+def share_of_loss(session: "Session", losses: Tensor, batch: Batch) -> Tensor:
+    """Give a micro-batch's part of the step's mean loss, a scalar, from its losses [B]."""
     if batch.weights is not None:
         losses = losses * batch.weights.to(losses.device)
     return losses.sum() / session.plan.batch_size
 
 
-def _finish_gradients(session: "Session") -> Tensor | None:
-    """Add the pull of the pretrained point, then clip; give the norm before clipping, if any.
+def micro_batch_part(session: "Session", position: int) -> int:
+    """Give the place of this rank's micro-batch `position` among all of the step."""
+    rank: int = session.accelerator.process_index
+    return position * session.plan.world_size + rank
 
-    All ranks' gradients are complete by now. Side effect: unscales and changes gradients.
+
+def _accumulate(session: "Session", micro_batches: Sequence[Batch], *, step: int) -> Tensor:
+    """Run every micro-batch forward and backward; give this rank's share of the mean loss.
+
+    Side effect: fills the gradients (collective). A loss that is not finite makes them NaN.
     """
-    limit = session.plan.recipe.optim.clip_norm
-    if session.pull is None and limit is None:
-        return None
-    session.accelerator.unscale_gradients(session.optimizer)
+    plan = session.plan
+    total = torch.zeros((), device=session.accelerator.device)
+    for position, batch in enumerate(micro_batches):
+        last = position == len(micro_batches) - 1
+        seed = micro_batch_seed(plan.seed, step=step, part=micro_batch_part(session, position))
+        torch.manual_seed(seed)  # dropout and the like
+        # Gradients travel between ranks on the last micro-batch only.
+        quiet = contextlib.nullcontext() if last else session.accelerator.no_sync(session.wrapped)
+        with quiet:
+            losses = example_losses(session, batch, seed=seed)
+            loss = share_of_loss(session, losses, batch)
+            # DDP averages gradients over ranks; the sum over ranks is wanted.
+            session.accelerator.backward(poisoned(loss, plan.world_size))
+        total += loss.detach()
+    return total
+
+
+def _complete_gradients(session: "Session") -> tuple[list[Tensor], Tensor]:
+    """Unscale, and add the pull of the pretrained point; give all gradients and their norm.
+
+    All ranks' gradients are complete by now, and equal. Side effect: changes gradients.
+    """
+    scaler = session.accelerator.scaler
+    if scaler is not None:
+        scaler.unscale_(session.optimizer.optimizer)
     if session.pull is not None:
         pull_gradients(session.pull)
-    if limit is None:
-        return None
-    return nn.utils.clip_grad_norm_(session.module.parameters(), limit).detach()
+    gradients = [value.grad for value in session.module.parameters() if value.grad is not None]
+    return gradients, nn.utils.get_total_norm(gradients)
+
+
+def _clip(session: "Session", norm: Tensor) -> None:
+    """Shrink the gradient where its norm is above the recipe's limit. Changes gradients."""
+    limit = session.plan.recipe.optim.clip_norm
+    if limit is not None:
+        nn.utils.clip_grads_with_norm_(session.module.parameters(), limit, norm)

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from hftune.core import EvalResult, Progress, RunPlan
-from hftune.errors import HftuneError
 from hftune.files import write_text
+from hftune.train.overflow import skips_text
 from hftune.train.run_facts import METRICS_FILE
 from hftune.train.step import StepStats
 from hftune.units import format_duration
@@ -40,6 +40,7 @@ class Tracking:
         self.started = time.monotonic()
         self.last_time = self.started
         self.last_step = step
+        self.skips_told = 0
         self.losses: list[torch.Tensor] = []
         self.bar: tqdm[None] | None = None
 
@@ -60,10 +61,7 @@ class Tracking:
             self.accelerator.end_training()
 
     def step(self, progress: Progress, stats: StepStats, *, report: bool) -> None:
-        """Count a step; when `report`, write the mean loss since the last report (collective).
-
-        Raises HftuneError on every rank when that loss is not finite.
-        """
+        """Count a step; when `report`, write the mean loss since the last report (collective)."""
         self.losses.append(stats.loss)  # a device scalar: no sync until the report
         if self.bar is not None:
             self.bar.update()
@@ -119,23 +117,18 @@ class Tracking:
             "kind": "train",
             "step": progress.step,
             "epoch": self._epoch(progress),
-            "loss": loss if math.isfinite(loss) else str(loss),
+            "loss": loss,
             "lr": stats.rate,
             "images_per_second": round(rate, 3),
             "skipped_steps": progress.skipped_steps,
         }
-        if stats.grad_norm is not None:
-            norm = float(stats.grad_norm)
-            entry["grad_norm"] = norm if math.isfinite(norm) else str(norm)
+        if math.isfinite(stats.grad_norm):  # the loss scaler skips a step whose norm is not
+            entry["grad_norm"] = stats.grad_norm
         self._write(entry)
         self._show(progress, loss=loss, rate=rate, lr=stats.rate)
-        if not math.isfinite(loss):
-            raise HftuneError(
-                "the loss is no longer a finite number",
-                found=f"{loss} at step {progress.step}",
-                remedy="lower optim.lr, lengthen the warm-up or set optim.clip_norm; the last "
-                "checkpoint and the best weights are kept",
-            )
+        if progress.skipped_steps > self.skips_told:
+            self._say(skips_text(progress.skipped_steps))
+            self.skips_told = progress.skipped_steps
 
     def _show(self, progress: Progress, *, loss: float, rate: float, lr: float) -> None:
         if self.bar is not None:
