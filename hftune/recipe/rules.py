@@ -25,6 +25,7 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
     yield from broken_decay_rules(recipe)
     yield from broken_swa_rules(recipe)
     yield from broken_regression_rules(recipe)
+    yield from _mirror(recipe)
 
 
 def named_code(recipe: Recipe) -> Iterator[Finding]:
@@ -62,6 +63,17 @@ def _model(model: ModelRecipe) -> Iterator[Finding]:
         yield ("model", "strip_prefix"), "this is for the file model.weights, which is not given"
     if model.weights is not None and not model.pretrained:
         yield ("model", "weights"), "pretrained: false starts from random weights; keep one"
+
+
+def _mirror(recipe: Recipe) -> Iterator[Finding]:
+    save, hub = recipe.save, recipe.hub
+    if save.push_every is None:
+        return
+    if hub.push_to is None:
+        yield ("save", "push_every"), "there is no hub.push_to that checkpoints could be sent to"
+    if save.push_branch in ("main", hub.revision):
+        text = f"'{save.push_branch}' is for what is published; name a branch for checkpoints alone"
+        yield ("save", "push_branch"), text
 
 
 def _unfreeze(steps: tuple[UnfreezeStep, ...]) -> Iterator[Finding]:

@@ -19,11 +19,11 @@ from hftune.train.world import from_first
 
 logger = logging.getLogger(__name__)
 
-# The folder of a run that holds its checkpoints, and how their names begin.
+# The folder of a run that holds its checkpoints, how their names begin, and what each states.
 CHECKPOINTS = "checkpoints"
 STEP_PREFIX = "step-"
+STATE = "state.json"
 
-_STATE = "state.json"
 _DAMAGED_PREFIX = "damaged-"
 
 
@@ -84,7 +84,7 @@ def commit_checkpoint(
             "digests": {name: digest_file(aside / name) for name in tensors},
         }
         state["digest"] = digest_json(state)
-        (aside / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        (aside / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     return final
 
 
@@ -153,9 +153,9 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint and verify every digest. Raises RunFolderError where it is damaged."""
     try:
-        state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
         whole = state.pop("digest") == digest_json(state)
-        wrong = [] if whole else [_STATE]
+        wrong = [] if whole else [STATE]
         wrong += [
             name for name, digest in state["digests"].items() if digest_file(path / name) != digest
         ]
