@@ -8,6 +8,10 @@ the Hub is not able, 75 stopped with a checkpoint kept.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_LONGEST_LINE = 1_000
+_MOST_PROBLEMS = 40
+_WIDEST_SETTING = 60
+
 
 class HftuneError(Exception):
     """Anything that ends a command with a message instead of a traceback.
@@ -45,7 +49,28 @@ class HftuneError(Exception):
             if text is not None:
                 indented = text.replace("\n", "\n" + " " * 12)
                 lines.append(f"  {label + ':':<9} {indented}")
-        return "\n".join(lines)
+        return readable("\n".join(lines))
+
+
+def readable(text: str) -> str:
+    """Give `text` fit for a terminal: what steers one is spelled out, endless lines are cut.
+
+    Names and values in a message come from files of strangers; tabs and line ends stay.
+    """
+    return "\n".join(_readable_line(line) for line in text.split("\n"))
+
+
+def _readable_line(line: str) -> str:
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[:_LONGEST_LINE]} ... ({len(line)} characters)"
+    if line.isprintable():
+        return line
+    return "".join(
+        letter
+        if letter.isprintable() or letter == "\t"
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in line
+    )
 
 
 class RequestError(HftuneError):
@@ -74,15 +99,18 @@ class RecipeError(RequestError):
 
     def __str__(self) -> str:
         width = max((len(problem.setting) for problem in self.problems), default=0)
+        width = min(width, _WIDEST_SETTING)
         lines = [self.problem, ""]
-        for problem in self.problems:
+        for problem in self.problems[:_MOST_PROBLEMS]:
             lines.append(f"  {problem.setting:<{width}}    {problem.place}".rstrip())
             lines.extend("      " + line for line in problem.text.splitlines())
             lines.append("")
+        if len(self.problems) > _MOST_PROBLEMS:
+            lines.extend([f"  and {len(self.problems) - _MOST_PROBLEMS} more", ""])
         lines.append("Nothing was downloaded or written.")
         if self.remedy is not None:
             lines.append(self.remedy)
-        return "\n".join(lines)
+        return readable("\n".join(lines))
 
 
 class ComponentError(RequestError):

@@ -104,6 +104,16 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_file(path: Path) -> bool:
+    """Say whether there is such a file; a name that no file can have is none."""
+    return os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises at a name that is too long
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is such a folder; a name that no folder can have is none."""
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises at a name that is too long
+
+
 def digest_file(path: Path) -> str:
     """Give the sha256 of a file as 64 hex digits."""
     with path.open("rb") as stream:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from hftune.errors import Problem, RecipeError
 from hftune.recipe.read import Node, SettingPath, dotted, read_value
 
-_PART = re.compile(r'(?:^|\.)(?:"(?P<quoted>[^"]+)"|(?P<name>[^.\[\]"=\s]+))|\[(?P<index>\d+)\]')
+_PART = re.compile(
+    r'(?:^|\.)(?:"(?P<quoted>[^"]+)"|(?P<name>[^.\[\]"=\s]+))|\[(?P<index>\d{1,9})\]'
+)
 _FORM = "write it as key.path=value, such as optim.lr=3e-4"
 
 

@@ -2,15 +2,19 @@
 
 YAML 1.2 through ruamel.yaml: `1e-4` is a number; `no`, `on` and `12:30` are text; a key set twice
 is a problem. Dates stay text. Tags, aliases and directives are refused: a recipe is plain data.
+Size, depth and numbers have bounds far above any recipe, so that no file takes long to read.
 """
 
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
@@ -24,6 +28,11 @@ _TAG = "tag:yaml.org,2002:"
 _TEXT = ("str", "timestamp", "merge", "value")
 _OTHERS = ("null", "bool", "int", "float")
 _PLAIN = "plain text, numbers, true, false, null, lists and mappings"
+_MOST_BYTES = 512 * 1024
+_MOST_DEPTH = 32
+_LARGEST = 2**63 - 1
+# What no file, printer or library takes in a text: the character 0 and halves of a pair.
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +106,14 @@ def short(value: object) -> str:
 
 def shown_path(path: Path) -> str:
     """Give a path as messages show it: relative to the working directory when it lies below it."""
-    absolute = path.resolve()
+    absolute = real_path(path)
     here = Path.cwd().resolve()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def real_path(path: Path) -> Path:
+    """Give the file that `path` leads to; one in a loop of links leads to itself."""
+    return Path(os.path.realpath(path))  # Path.resolve raises at a loop
 
 
 class _Reading:
@@ -125,7 +139,11 @@ class _Reading:
 
 def _file_text(path: Path, shown: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        if len(content) <= _MOST_BYTES:
+            return content.decode("utf-8")
+        text = f"this is no recipe: it has more than {_MOST_BYTES // 1024} KiB"
     except FileNotFoundError:
         text = "there is no such file; correct the path, or choose from: hftune recipe ls"
     except IsADirectoryError:
@@ -134,6 +152,8 @@ def _file_text(path: Path, shown: str) -> str:
         text = f"this is not a text file in UTF-8 (byte {error.start})"
     except PermissionError:
         text = "this file may not be read; change its permissions"
+    except OSError as error:
+        text = f"this file cannot be read: {error.strerror}"
     raise RecipeError(shown, [Problem(setting="recipe", place=shown, text=text)])
 
 
@@ -143,20 +163,31 @@ def _read(text: str, reading: _Reading) -> Node:
             reading.report((), number, "remove this line; recipes are YAML 1.2 without directives")
             raise RecipeError(reading.shown, reading.problems)
     try:
-        tree = YAML(typ="safe", pure=True).compose(text)
+        tree = _yaml().compose(text)
+    except MaxDepthExceededError as error:
+        text = f"blocks are nested too deeply; at most {_MOST_DEPTH} deep"
+        reading.report((), _line(error), text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        reading.report((), mark.line if mark else 0, f"YAML cannot be read: {_complaint(error)}")
+        reading.report((), _line(error), f"YAML cannot be read: {_complaint(error)}")
     except YAMLError as error:
         summary = str(error).splitlines()[0]
         reading.report((), 0, f"YAML cannot be read: {summary}")
-    except RecursionError:
-        reading.report((), 0, "blocks are nested too deeply")
     else:
         root = _node(tree, (), 0, reading) if tree is not None else Node(value=None, place="")
         if not reading.problems:
             return root
     raise RecipeError(reading.shown, reading.problems)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = _MOST_DEPTH
+    return yaml
+
+
+def _line(error: MarkedYAMLError) -> int:
+    mark = error.problem_mark or error.context_mark
+    return mark.line if mark else 0
 
 
 def _complaint(error: MarkedYAMLError) -> str:
@@ -193,6 +224,9 @@ def _mapping(node: MappingNode, path: SettingPath, reading: _Reading) -> dict[st
             reading.report(path, line, "a key must be a name, not a list or mapping")
             continue
         key = key_node.value
+        if _UNFIT.search(key):
+            reading.report(path, line, f"the key {short(key)} holds a character that is no text")
+            continue
         if key in found:
             before = first_line[key] + 1
             reading.report((*path, key), line, f"set twice; line {before} sets it before")
@@ -205,6 +239,8 @@ def _mapping(node: MappingNode, path: SettingPath, reading: _Reading) -> dict[st
 def _scalar(node: ScalarNode, path: SettingPath, line: int, reading: _Reading) -> Scalar:
     kind = str(node.tag).removeprefix(_TAG)
     if kind in _TEXT:
+        if _UNFIT.search(node.value):
+            reading.report(path, line, f"{short(node.value)} holds a character that is no text")
         return str(node.value)
     try:
         value = _convert(kind, node, reading.constructor)
@@ -215,6 +251,9 @@ def _scalar(node: ScalarNode, path: SettingPath, line: int, reading: _Reading) -
         return None
     if isinstance(value, float) and not math.isfinite(value):
         reading.report(path, line, f"{node.value} is not possible; give a finite number")
+        return None
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        reading.report(path, line, f"{short(node.value)} is too large for a whole number")
         return None
     return value
 

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from hftune.errors import Problem, RecipeError
+from hftune.files import is_file
 from hftune.recipe.overrides import apply_override
-from hftune.recipe.read import Node, SettingPath, kind_of, read_file, shown_path
+from hftune.recipe.read import Node, SettingPath, kind_of, read_file, real_path, shown_path
 from hftune.recipe.shipped import find_shipped, list_shipped
 from hftune.recipe.types import component_paths
 from hftune.recipe.wording import did_you_mean
@@ -60,7 +61,7 @@ def locate(text: str, folder: Path) -> Path:
     A text that ends in .yaml or .yml is always a path. Raises RecipeError.
     """
     path = folder / text
-    if path.suffix in _SUFFIXES or path.is_file():
+    if path.suffix in _SUFFIXES or is_file(path):
         return path
     shipped = find_shipped(text)
     if shipped is not None:
@@ -119,7 +120,7 @@ class _Reading:
 
 def _gather(path: Path, chain: tuple[Path, ...], reading: _Reading) -> None:
     """Add the layers of `path`: its bases first, depth first, each file once."""
-    real = path.resolve()
+    real = real_path(path)
     if real in reading.done:
         return
     try:
@@ -147,13 +148,13 @@ def _follow(node: Node, chain: tuple[Path, ...], reading: _Reading) -> None:
             Problem(setting="base", place=node.place, text=f"'{text}': {problem}")
         )
         return
-    loop = [other for other in chain if other.resolve() == path.resolve()]
+    loop = [other for other in chain if real_path(other) == real_path(path)]
     if loop:
         steps = [*chain[chain.index(loop[0]) :], path]
         shown = "\n  -> ".join(shown_path(Path(step)) for step in steps)
         text = f"this recipe inherits itself; remove one of these steps\n     {shown}"
         reading.problems.append(Problem(setting="base", place=node.place, text=text))
-    elif not path.is_file():
+    elif not is_file(path):
         text = f"there is no file '{text}' beside {chain[-1].name}; looked for {shown_path(path)}"
         reading.problems.append(Problem(setting="base", place=node.place, text=text))
     else:
@@ -212,5 +213,5 @@ def _absolute(name: str, folder: Path) -> str:
     """Give './poly.py:poly1' with the full path of its file; any other name as it is."""
     file, colon, function = name.rpartition(":")
     if colon and file.startswith(("./", "../")):
-        return f"{(folder / file).resolve()}:{function}"
+        return f"{real_path(folder / file)}:{function}"
     return name

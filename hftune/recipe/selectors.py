@@ -14,8 +14,8 @@ FORMS = (
 )
 
 _NEGATION = "not "
-_ONE = re.compile(r"(?P<kind>stage|layer)\.(?P<number>-?\d+)")
-_SOME = re.compile(r"(?P<kind>stage|layer)s\[(?P<start>-?\d*):(?P<stop>-?\d*)\]")
+_ONE = re.compile(r"(?P<kind>stage|layer)\.(?P<number>-?\d{1,9})")
+_SOME = re.compile(r"(?P<kind>stage|layer)s\[(?P<start>(?:-?\d{1,9})?):(?P<stop>(?:-?\d{1,9})?)\]")
 _ALMOST_ONE = re.compile(r"(?P<kind>[A-Za-z]+)[.\[_ ]?(?P<number>-?\d+)\]?")
 _ALMOST_SOME = re.compile(r"(?P<kind>[A-Za-z]+)[.\[_ ]?(?P<start>-?\d*):(?P<stop>-?\d*)\]?")
 

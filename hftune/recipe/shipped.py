@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hftune.errors import RequestError
-from hftune.files import write_bytes
+from hftune.files import is_file, write_bytes
 from hftune.recipe.wording import did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def find_shipped(name: str) -> Path | None:
     if folder not in ("", "bases", "examples") or not stem:
         return None
     path = shipped_folder() / (folder or "examples") / f"{stem}.yaml"
-    return path if path.is_file() else None
+    return path if is_file(path) else None
 
 
 def shipped_path(name: str) -> Path:
