@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from hftune.core import RepoRef
 from hftune.errors import RepoNotFoundError
@@ -10,6 +9,7 @@ from hftune.hub.client import HubSettings, ask, open_api
 from hftune.hub.contents import CARD
 from hftune.hub.failure import Errand
 from hftune.hub.listing import RemoteFile, ask_listing
+from hftune.hub.pull import pull
 from hftune.hub.ref import DEFAULT_REVISION
 
 logger = logging.getLogger(__name__)
@@ -72,18 +72,13 @@ def read_branch(target: PushTarget, settings: HubSettings) -> Branch | None:
 
 
 def read_card(target: PushTarget, branch: Branch, settings: HubSettings) -> str | None:
-    """Give the text of the branch's README.md, None if it has none."""
+    """Give the text of the branch's README.md, compared with its digest; None if it has none."""
     if CARD not in branch.files:
         return None
-    api = open_api(settings)
-    path = ask(
-        settings,
-        errand_at(target, "read its card", settings),
-        lambda: api.hf_hub_download(
-            target.repo_id, CARD, revision=branch.commit, cache_dir=settings.cache
-        ),
-    )
-    return Path(path).read_text(encoding="utf-8-sig")
+    ref = RepoRef(repo_id=target.repo_id, revision=target.revision, commit=branch.commit)
+    folder = pull(ref, files=[CARD], settings=settings).folder
+    assert folder is not None
+    return (folder / CARD).read_text(encoding="utf-8-sig")
 
 
 def make_branch(target: PushTarget, settings: HubSettings) -> None:
@@ -105,5 +100,9 @@ def make_branch(target: PushTarget, settings: HubSettings) -> None:
 def errand_at(target: PushTarget, doing: str, settings: HubSettings) -> Errand:
     """Give the errand for something done to the target."""
     return Errand(
-        doing=doing, endpoint=settings.endpoint, repo_id=target.repo_id, revision=target.revision
+        doing=doing,
+        endpoint=settings.endpoint,
+        repo_id=target.repo_id,
+        revision=target.revision,
+        safe="nothing was committed, and what arrived before is not sent again",
     )

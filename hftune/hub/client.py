@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-from huggingface_hub import HfApi, constants, get_session
+from huggingface_hub import HfApi, constants
 
 from hftune import __version__
 from hftune.errors import RequestError
 from hftune.hub import failure
 from hftune.hub.failure import Errand
+from hftune.hub.session import bound_session
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def ask(settings: HubSettings, errand: Errand, request: Callable[[], T]) -> T:
         raise failure.offline(errand)
     attempt = 1
     while True:
-        limit_silence(settings)
+        bound(settings)
         try:
             return request()
         except failure.CLIENT_ERRORS as error:
@@ -110,17 +111,9 @@ def pause_or_raise(settings: HubSettings, errand: Errand, error: Exception, atte
     time.sleep(pause)
 
 
-def limit_silence(settings: HubSettings) -> None:
-    """Bound the client library's shared session by the settings' time limit.
-
-    Some versions set none: a server that accepts a connection and stays silent would hold a push
-    for ever. The library closes its session after some failures and makes a new one, so this is
-    done before every request. A shorter limit, of the library or of the user, stays.
-    """
-    session = get_session()
-    limit = session.timeout.read
-    if limit is None or limit > settings.timeout:
-        session.timeout = settings.timeout
+def bound(settings: HubSettings) -> None:
+    """Hold the client library to the settings' limits; before every request to it."""
+    bound_session(silence=settings.timeout, pause=settings.longest_pause)
 
 
 def _pause_after(settings: HubSettings, error: Exception, attempt: int) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from huggingface_hub.errors import (
@@ -50,7 +51,10 @@ _LOGIN = "log in with 'hf auth login', or set HF_TOKEN"
 
 @dataclass(frozen=True, kw_only=True)
 class Errand:
-    """What is asked of which repository: `doing` completes 'could not ...'."""
+    """What is asked of which repository: `doing` completes 'could not ...'.
+
+    `safe` says what a failure leaves untouched; it follows 'run the same command again'.
+    """
 
     doing: str
     endpoint: str
@@ -58,6 +62,7 @@ class Errand:
     repo_id: str | None = None
     revision: str | None = None
     path: str | None = None
+    safe: str | None = None
 
     @property
     def place(self) -> str:
@@ -67,6 +72,11 @@ class Errand:
         revision = f" at {self.revision}" if self.revision else ""
         path = f", file {self.path}" if self.path else ""
         return f"{self.kind} {self.repo_id}{revision}{path} on {self.endpoint}"
+
+    @property
+    def again(self) -> str:
+        """What continues, and why it may."""
+        return "run the same command again" + (f"; {self.safe}" if self.safe else "")
 
 
 def errand_for(ref: RepoRef, doing: str, endpoint: str, *, path: str | None = None) -> Errand:
@@ -79,6 +89,7 @@ def errand_for(ref: RepoRef, doing: str, endpoint: str, *, path: str | None = No
         repo_id=ref.repo_id,
         revision=revision,
         path=path,
+        safe="what arrived before is kept",
     )
 
 
@@ -135,13 +146,17 @@ def unable(error: HftuneError) -> bool:
 
 
 def asked_pause(error: BaseException) -> float | None:
-    """Give the seconds that the server asks to wait, from RateLimit or Retry-After."""
+    """Give the seconds that the server asks to wait, None if it does not say."""
     root = root_of(error)
     if not isinstance(root, HfHubHTTPError):
         return None
-    headers = root.response.headers
+    return pause_asked_by(root.response.status_code, root.response.headers)
+
+
+def pause_asked_by(status: int, headers: Mapping[str, str]) -> float | None:
+    """Give the seconds that an answer asks to wait, from RateLimit or Retry-After."""
     limit = re.search(r";\s*t\s*=\s*(\d+)", headers.get("ratelimit", ""))
-    if root.response.status_code == 429 and limit is not None:
+    if status == 429 and limit is not None:
         return float(limit[1])
     seconds = headers.get("retry-after", "").strip()
     return float(seconds) if seconds.isdecimal() else None
@@ -190,7 +205,19 @@ def translate(
         )
     if isinstance(root, HfHubHTTPError):
         return _missing(root, errand, found) or _refused(root, errand, found)
+    if isinstance(root, ValueError) and root is not error:
+        return odd_answer(errand, found)  # found by the library in the midst of an upload
     return _unanswered(root, errand, found)
+
+
+def odd_answer(errand: Errand, found: str) -> HubError:
+    """Give the error for an answer that makes no sense, such as a page in place of JSON."""
+    return HubError(
+        f"could not {errand.doing}: the answer is not one a Hub gives",
+        found=found,
+        where=errand.place,
+        remedy=f"check that HF_ENDPOINT is the address of a Hub, then {errand.again}",
+    )
 
 
 def _missing(error: HfHubHTTPError, errand: Errand, found: str) -> HubError | None:
@@ -247,21 +274,26 @@ def _refused(error: HfHubHTTPError, errand: Errand, found: str) -> HubError:
             f"{could_not}: the branch has moved on",
             found=found,
             where=errand.place,
-            remedy="run the same command again; it starts from the new state",
+            remedy=f"look at the new commit, then {errand.again}",
         )
-    return HubError(could_not, found=found, where=errand.place, remedy=_advice(error, status))
+    return HubError(
+        could_not, found=found, where=errand.place, remedy=_advice(error, status, errand)
+    )
 
 
-def _advice(error: HfHubHTTPError, status: int) -> str | None:
+def _advice(error: HfHubHTTPError, status: int, errand: Errand) -> str:
     if status == 429:
         asked = asked_pause(error)
         wait = "a while" if asked is None else format_duration(asked)
-        return f"too many requests: wait {wait}, or {_LOGIN}, which raises the limit"
+        return (
+            f"too many requests: wait {wait}, or {_LOGIN}, which raises the limit; then"
+            f" {errand.again}"
+        )
     if status == 409:
-        return "something else is changing this repository; run the same command again"
+        return f"something else is changing this repository; {errand.again}"
     if status >= 500 or status == 408:
-        return "the Hub is out of order for the moment; run the same command again later"
-    return None
+        return f"the Hub is out of order for the moment; wait a while, then {errand.again}"
+    return errand.again
 
 
 def _unanswered(error: BaseException, errand: Errand, found: str) -> HubError | None:
@@ -272,27 +304,22 @@ def _unanswered(error: BaseException, errand: Errand, found: str) -> HubError | 
             f"{could_not}: this Hub does not take files through hf_xet",
             found=found,
             where=place,
-            remedy="set HF_HUB_DISABLE_XET=1 in the environment and run the same command again",
+            remedy=f"set HF_HUB_DISABLE_XET=1 in the environment, then {errand.again}",
         )
     if lost_contact(error):
         return OfflineError(
             f"{could_not}: the Hub cannot be reached",
             found=found,
             where=place,
-            remedy="check the network, HF_ENDPOINT and proxies, then run the same command again",
+            remedy=f"check the network, HF_ENDPOINT and proxies, then {errand.again}",
         )
     if isinstance(error, HTTP_ERROR | FileMetadataError | json.JSONDecodeError):
-        return HubError(
-            f"{could_not}: the answer is not one a Hub gives",
-            found=found,
-            where=place,
-            remedy="check that HF_ENDPOINT is the address of a Hub",
-        )
+        return odd_answer(errand, found)
     if isinstance(error, EntryNotFoundError):
-        return HubError(could_not, found=found, where=place)
+        return HubError(could_not, found=found, where=place, remedy=errand.again)
     if isinstance(error, PermissionError) and error.errno is None:
         return HubPermissionError(could_not, found=found, where=place, remedy=_LOGIN)
     cut_short = isinstance(error, OSError) and error.errno is None
     if cut_short or isinstance(error, RuntimeError):
-        return HubError(could_not, found=found, where=place, remedy="run the same command again")
+        return HubError(could_not, found=found, where=place, remedy=errand.again)
     return None

@@ -209,7 +209,8 @@ def _fetch(ref: RepoRef, file: RemoteFile, settings: HubSettings) -> None:
         "a file's content is not what the repository's listing says, so it was thrown away",
         found=f"another sha than {file.sha256 or file.blob_id}",
         where=f"{ref.repo_id} at {ref.commit}, file {file.path}",
-        remedy="pull again, over another network if it stays so",
+        remedy="run the same command again, over another network if it stays so; what arrived"
+        " before is kept",
     )
 
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +27,13 @@ from hftune.hub.branch import (
 from hftune.hub.card import keep_user_text
 from hftune.hub.client import (
     HubSettings,
-    limit_silence,
+    bound,
     open_api,
     pause_or_raise,
     settings_from_environment,
 )
 from hftune.hub.contents import CARD, PushFile, of_content, read_contents
+from hftune.hub.failure import Errand
 from hftune.hub.pull import PICKLES
 from hftune.hub.ref import check_repo_id, check_revision, is_commit
 from hftune.hub.rights import check_rights
@@ -164,6 +166,7 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
     if plan.creates is not None:
         make_branch(plan.target, settings)
         plan = plan_push(plan.folder, plan.target, message=plan.message, settings=settings)
+        _require_branch(plan, settings)
     target = plan.target
     pushed = RepoRef(repo_id=target.repo_id, revision=target.revision, folder=plan.folder)
     if plan.unchanged:
@@ -178,6 +181,18 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
     return replace(pushed, commit=commit)
 
 
+def _require_branch(plan: PushPlan, settings: HubSettings) -> None:
+    """Raise HubError where the Hub said that it made what is still not there."""
+    if plan.creates is not None:
+        errand = errand_at(plan.target, "push", settings)
+        raise HubError(
+            f"could not push: the Hub said that it made the {plan.creates}",
+            found="it is not there",
+            where=errand.place,
+            remedy=errand.again,
+        )
+
+
 def make_commit(plan: PushPlan, settings: HubSettings) -> str:
     """Make the commit and give its id; after a failure that leaves it open, look before retrying.
 
@@ -187,11 +202,11 @@ def make_commit(plan: PushPlan, settings: HubSettings) -> str:
     errand = errand_at(plan.target, "push", settings)
     attempt = 1
     while True:
-        limit_silence(settings)
+        bound(settings)
         try:
             return _send(plan, settings)
         except failure.CLIENT_ERRORS as error:
-            _refuse_bad_card(error, plan)
+            _refuse_odd_answer(error, plan, errand)
             status = failure.status_of(error)
             if status is None or status in _DOUBTFUL:
                 settled = _settled(plan, settings)
@@ -289,12 +304,17 @@ def _point_out_pickles(branch: Branch) -> None:
         logger.warning("the repository also holds %s; consider removing it", ", ".join(pickles[:3]))
 
 
-def _refuse_bad_card(error: Exception, plan: PushPlan) -> None:
-    """Raise PublishError when the Hub refused the card's metadata, which stops a commit early."""
-    wrapped = isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError)
-    if wrapped and CARD in str(error):
+def _refuse_odd_answer(error: Exception, plan: PushPlan, errand: Errand) -> None:
+    """Raise in our words what the library calls a ValueError, all of it before the commit.
+
+    It is what the Hub refused in the card's metadata, or an answer that is not as it should be.
+    """
+    if not isinstance(error, ValueError) or isinstance(error, HfHubHTTPError | JSONDecodeError):
+        return
+    if CARD in str(error):
         raise PublishError(
             "the Hub refuses the metadata in README.md; nothing was sent",
             found=str(error),
             where=str(plan.folder / CARD),
         ) from error
+    raise failure.odd_answer(errand, failure.short_cause(error)) from error
