@@ -53,6 +53,8 @@ class Control:
         self.last_save = time.monotonic()
         self.saved_step: int | None = None
         self.is_stopping = False
+        self._first_step: int | None = None
+        self._has_moved = False
         budget = plan.recipe.train.time_budget
         self._budget = None if budget is None else _usable(parse_duration(budget))
         self._stack = contextlib.ExitStack()
@@ -91,6 +93,8 @@ class Control:
 
         Raises on every rank what made one of them unable to go on.
         """
+        self._first_step = step if self._first_step is None else self._first_step
+        self._has_moved = step != self._first_step
         every = self.plan.save_every
         by_step = every is not None and step % every == 0 and step != self.saved_step
         save, stop, failed = self._reduce(
@@ -122,6 +126,8 @@ class Control:
         if self._signals.received is not None:
             return True
         if self._budget is None or not self.accelerator.is_main_process:
+            return False
+        if not self._has_moved:  # a budget too short for a step would never end otherwise
             return False
         if time.monotonic() - self._signals.started < self._budget:
             return False

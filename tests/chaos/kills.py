@@ -105,7 +105,8 @@ def live(stage: Stage, run: Path, rank: int, port: int, *, die_at: int | None) -
     from tests.chaos import whole_life
 
     code = whole_life.whole_life(stage.recipe, run)
-    (run.parent / "changes.txt").write_text(str(changes)) if rank == 0 else None
+    if rank == 0:
+        (stage.folder / "changes.txt").write_text(str(changes))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -169,7 +170,7 @@ def outcome(run: Path) -> dict[str, str]:
     """Give the digest of everything that a run ends in, times left out."""
     from hftune.files import digest_file, digest_json
 
-    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    newest = max((run / "checkpoints").glob("step-*"))
     names = [
         *newest.glob("*.safetensors"),
         *run.glob("best/*"),

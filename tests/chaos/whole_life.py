@@ -27,7 +27,7 @@ def whole_life(recipe: Path, run: Path) -> int:
     except HftuneError as error:
         say(error)
         return error.exit_code
-    except Exception:
+    except Exception:  # noqa: BLE001 - a fork ends here, whatever happened
         sys.excepthook(*sys.exc_info())
         return 1
     return 0

@@ -69,11 +69,28 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capl
     else:
         content[len(content) // 2] ^= 0xFF
         target.write_bytes(bytes(content))
-    if name != "state.json" or damage != "flip":  # a flipped byte in JSON may still be JSON
-        with pytest.raises(RunFolderError, match="step-00000010 is damaged"):
-            read_checkpoint(newest)
+    with pytest.raises(RunFolderError, match="step-00000010 is damaged"):
+        read_checkpoint(newest)
     assert newest_checkpoint(tmp_path).progress.step == 5
     assert "step-00000010" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "damaged-step-00000010", "step-00000005"
+    ]  # fmt: skip
+
+
+def test_where_every_checkpoint_is_damaged_it_is_said(tmp_path, caplog):
+    for _ in range(2):  # the second time there is a damaged one of that name already
+        (commit(tmp_path, 5) / "state.json").write_text("[]")
+        assert newest_checkpoint(tmp_path) is None
+    assert "the run begins again" in caplog.text
+
+
+def test_a_changed_number_in_the_progress_is_damage(tmp_path):
+    path = commit(tmp_path, 10)
+    text = (path / "state.json").read_text()
+    (path / "state.json").write_text(text.replace('"step": 10', '"step": 11'))
+    with pytest.raises(RunFolderError, match=r"other content in state\.json"):
+        read_checkpoint(path)
 
 
 def test_an_unfinished_write_is_never_read(tmp_path):
