@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from PIL import Image
 from hftune.data.patience import Patience
 from hftune.errors import DataError
 
+# Nothing else is opened: of Pillow's other formats some hand the file to another program (EPS).
+FORMATS = "JPEG MPO PNG WEBP GIF TIFF BMP DIB PPM JPEG2000 AVIF".split()
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,11 +67,18 @@ def _decode(source: bytes | Path) -> Image.Image:
     with opened as stream, warnings.catch_warnings():
         # Pillow's words about a damaged EXIF block of an image that is whole otherwise.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-        with Image.open(stream) as image:
+        with Image.open(stream, formats=_formats()) as image:
             image.load()
             turn = _TURNS.get(_orientation(image))
             plain = to_grey_or_rgb(image)
             return plain if turn is None else plain.transpose(turn)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Give those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_grey_or_rgb(image: Image.Image) -> Image.Image:
@@ -104,7 +114,8 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
     """Scale 0..65535 (integers), 0..1 or 0..255 (floating point) to 0..255, mode L."""
-    values = np.asarray(image).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # damage can look like a NaN that signals; refused below
+        values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if not 0 <= low <= high <= 65535 or (image.mode == "F" and high > 255):
         raise ValueError(

@@ -165,8 +165,8 @@ def _read(text: str, reading: _Reading) -> Node:
     try:
         tree = _yaml().compose(text)
     except MaxDepthExceededError as error:
-        text = f"blocks are nested too deeply; at most {_MOST_DEPTH} deep"
-        reading.report((), _line(error), text)
+        complaint = f"blocks are nested too deeply; at most {_MOST_DEPTH} deep"
+        reading.report((), _line(error), complaint)
     except MarkedYAMLError as error:
         reading.report((), _line(error), f"YAML cannot be read: {_complaint(error)}")
     except YAMLError as error:
