@@ -13,7 +13,12 @@ from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
 from hftune.recipe import load_recipe
 from hftune.train.evaluate import ask, evaluate
-from hftune.train.predictions import Predictions, read_predictions, write_predictions
+from hftune.train.predictions import (
+    Predictions,
+    predictions_from,
+    read_predictions,
+    write_predictions,
+)
 from hftune.train.run_facts import MODEL_FILE
 from hftune.train.run_folder import check_same_data
 from hftune.train.trained import load_run
@@ -59,11 +64,10 @@ def predictions_of(run: Path, split: str) -> Predictions:
     check_same_data(run, splits)
     chosen = choose_split(splits, split)
     outputs = ask(match_classes(load_run(run), splits.labels), chosen, recipe)
+    said = predictions_from(chosen, outputs)
     if join_world().is_first:
-        write_predictions(run, chosen, logits=outputs.logits, targets=outputs.targets)
-    return Predictions(
-        split=split, digest=chosen.digest, logits=outputs.logits, targets=outputs.targets
-    )
+        write_predictions(run, said)
+    return said
 
 
 def check_problem(classifier: Classifier, problem: ProblemName) -> None:

@@ -1,5 +1,6 @@
 """Small models, small splits and a recipe to train them with: seconds, not minutes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from hftune.core import (
     Splits,
     WeightsReport,
 )
+from hftune.errors import DataError
 from hftune.model.layer_map import map_layers
 from hftune.recipe.schema import (
     Component,
@@ -56,6 +58,24 @@ class DrawnRows:
     @property
     def targets(self) -> np.ndarray:
         return (np.arange(self.number) % 2).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class DamagedRows(DrawnRows):
+    """Grey squares of which some cannot be read."""
+
+    bad: frozenset[int] = frozenset()
+
+    def image(self, row: int) -> Image.Image:
+        if row in self.bad:
+            raise DataError("this image cannot be read", found="cut short", where=self.key(row))
+        return super().image(row)
+
+
+def damage(split: Split, bad: Collection[int]) -> Split:
+    """The same split, after the images of some rows went bad."""
+    rows = DamagedRows(split.rows.seed, len(split), frozenset(bad))
+    return replace(split, rows=rows)
 
 
 def drawn_splits(*, train: int = 24, val: int = 11, test: int = 7) -> Splits:

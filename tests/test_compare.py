@@ -169,19 +169,16 @@ def test_arms_that_saw_other_images_are_refused(twin):
 def test_answers_about_other_images_are_refused(twin, tmp_path):
     import torch
 
-    from hftune.train.predictions import write_predictions
+    from hftune.train.evaluate import Outputs
+    from hftune.train.predictions import predictions_from, write_predictions
     from tests.drawn import drawn_splits
 
     one = twin("one-seed0")
     other = replace(twin("other-seed0"), recipe=tiny_recipe(run="other"))
     split = drawn_splits().test
+    outputs = Outputs(logits=torch.zeros(7, 2), targets=torch.as_tensor(split.rows.targets))
     for made, digest in ((one, "a"), (other, "b")):
-        write_predictions(
-            made.folder,
-            replace(split, digest=digest),
-            logits=torch.zeros(7, 2),
-            targets=torch.as_tensor(split.rows.targets),
-        )
+        write_predictions(made.folder, predictions_from(replace(split, digest=digest), outputs))
     assert list(read_arms([one])) == ["tiny"]
     with pytest.raises(DataError, match="do not see the same images"):
         read_arms([one, other])

@@ -16,7 +16,7 @@ from hftune.soup.kitchen import Kitchen
 from hftune.train.average_record import SOUP_FILE, SoupRecord
 from hftune.train.best import write_best
 from hftune.train.evaluate import Outputs, compute_logits, judge_outputs
-from hftune.train.predictions import write_predictions
+from hftune.train.predictions import predictions_from, write_predictions
 from hftune.train.run_facts import DATA_FILE, MODEL_FILE, RESULTS_FILE, ResultsRecord
 from hftune.train.run_folder import all_splits, describe_environment
 from hftune.train.world import join_world
@@ -49,7 +49,7 @@ def write_soup(kitchen: Kitchen, record: SoupRecord, *, folder: Path) -> Results
         with committed_folder(folder) as aside:
             _write_facts(aside, main, _recipe(main, folder), kitchen)
             for split, outputs in said.values():
-                write_predictions(aside, split, logits=outputs.logits, targets=outputs.targets)
+                write_predictions(aside, predictions_from(split, outputs))
             write_best(aside, kitchen.module, _of_validation(evaluations))
             write_json(aside / SOUP_FILE, record.to_json())
             write_json(aside / RESULTS_FILE, results.to_json())

@@ -11,8 +11,8 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from hftune.core import BadImage, Batch
-from hftune.data.substitute import OnBadImage
+from hftune.core import BadImage, Batch, Split
+from hftune.data.substitute import OnBadImage, bad_images_error
 from hftune.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,17 @@ class BadImages:
         """
         found = gather_bad(self.waiting)
         self.waiting.clear()
+        self.tell(found)
+        return found
+
+    def settle(self, split: Split, own: Sequence[BadImage]) -> tuple[BadImage, ...]:
+        """Tell of the images of `split` that any rank met, and give them (collective).
+
+        `own` are this rank's. Raises DataError on every rank where such images stop the run.
+        """
+        found = gather_bad(own)
+        if found and self.on_bad_image == "stop":
+            raise bad_images_error(split, found)
         self.tell(found)
         return found
 

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hftune.core import LayerMap, Phase, Split
+from hftune.core import BadImage, LayerMap, Phase, Split
 from hftune.data.image_input import train_transform
 from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share
@@ -113,7 +113,8 @@ def statistics_batches(
 
     They are augmented as in the first epoch of training: running statistics are of augmented
     images wherever they come from training itself, in the reference of Izmailov et al. as well.
-    Nothing is mixed or balanced. Closing the generator ends the workers.
+    Nothing is mixed or balanced. Closing the generator ends the workers. Raises DataError on every
+    rank, after the last batch, where an image that cannot be read stops the run (collective).
     """
     accelerator = judge.accelerator
     batching = settle_batching(len(split), recipe)
@@ -129,11 +130,14 @@ def statistics_batches(
             share=Share(rank=0, world_size=1),
             micro_batch_size=batching.size,
             workers=judge.workers,
+            on_bad_image="skip",  # no rank may stop alone
         ),
     )
+    bad: list[BadImage] = []
     with closing(batches):
         for _ in range(-(-batching.number // ranks)):
             step = next(batches, None)
+            bad.extend(() if step is None else step[0].bad)
             yield (
                 None
                 if step is None
@@ -141,6 +145,7 @@ def statistics_batches(
                     accelerator.device, non_blocking=True, memory_format=judge.layout
                 )
             )
+    judge.bad.settle(split, bad)
 
 
 def running_statistics(module: nn.Module) -> dict[str, Tensor]:

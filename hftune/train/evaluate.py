@@ -15,12 +15,12 @@ from hftune.core import BadImage, EvalResult, InputSpec, LabelSpace, Model, Prob
 from hftune.data.image_input import eval_transform
 from hftune.data.loader import choose_workers, eval_batches
 from hftune.data.order import Share
-from hftune.data.substitute import bad_images_error, nothing_left_error
+from hftune.data.substitute import nothing_left_error
 from hftune.losses import LossFunction, make_loss
 from hftune.metrics import compute_metrics
 from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
-from hftune.train.bad_images import BadImages, gather_bad
+from hftune.train.bad_images import BadImages
 from hftune.train.control import Control
 from hftune.train.memory_short import evaluation_memory
 from hftune.train.plan import loss_of, metrics_of, stated_micro_batch
@@ -227,20 +227,8 @@ def _gather(judge: Judge, split: Split, own: _Own) -> Outputs:
         raise AssertionError(f"examples seen {set(seen.sum(dim=0).tolist())} times instead of once")
     if not bool(seen[1].any()):  # the same on every rank
         return Outputs(logits=logits, targets=targets)
-    bad = _settle_bad(judge, split, own.bad)
+    bad = judge.bad.settle(split, own.bad)
+    if len(bad) == num:
+        raise nothing_left_error(split, bad)
     judged = seen[0].bool()
     return Outputs(logits=logits[judged], targets=targets[judged], bad=bad)
-
-
-def _settle_bad(judge: Judge, split: Split, own: list[BadImage]) -> tuple[BadImage, ...]:
-    """Tell of the images that could not be read, and give them (collective).
-
-    Raises DataError on every rank where they stop the run, or where nothing else is left.
-    """
-    bad = gather_bad(own)
-    if judge.bad.on_bad_image == "stop":
-        raise bad_images_error(split, bad)
-    judge.bad.tell(bad)
-    if len(bad) == len(split):
-        raise nothing_left_error(split, bad)
-    return bad

@@ -36,13 +36,13 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     """
     trackers = plan.recipe.track.trackers
     accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
-    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
+    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels, run=run)
     guides = open_guides(plan, model, judge)
     progress, memory = restore(run, model.module)
     check_mean(plan, progress, memory)
     with (
         Control(accelerator, plan) as control,
-        Tracking(run, plan, accelerator, step=progress.step) as track,
+        Tracking(run, plan, accelerator, step=progress.step, bad=judge.bad) as track,
     ):
         around = Surroundings(
             run=run, train=splits.train, val=splits.val, judge=judge, guides=guides,
@@ -88,6 +88,7 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
             if wish.stop:
                 return True
             assert ready.item is not None
+            around.judge.bad.note(ready.item)
             stats = train_step(
                 session, ready.item, step=progress.step, rate_factor=progress.plateau_factor
             )

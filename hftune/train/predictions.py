@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -9,7 +10,10 @@ from torch import Tensor
 
 from hftune.core import Split
 from hftune.errors import RunFolderError
-from hftune.files import write_bytes
+from hftune.files import digest_json, write_bytes
+
+if TYPE_CHECKING:
+    from hftune.train.evaluate import Outputs
 
 FOLDER = "predictions"
 
@@ -18,7 +22,7 @@ FOLDER = "predictions"
 class Predictions:
     """Raw outputs `logits` float32 [N, K] and `targets` [N] or [N, K] of a split, in its order.
 
-    `digest` is the split's: equal digests mean the same images, labels and order.
+    Equal digests mean the same images, labels and order.
     """
 
     split: str
@@ -32,14 +36,25 @@ def predictions_file(run: Path, split: str) -> Path:
     return run / FOLDER / f"{split}.safetensors"
 
 
-def write_predictions(run: Path, split: Split, *, logits: Tensor, targets: Tensor) -> None:
-    """Replace the run's predictions for `split` in one step. Called by rank 0 only.
+def predictions_from(split: Split, outputs: "Outputs") -> Predictions:
+    """Give what was said about `split`; its digest is the split's, if no image was left out."""
+    left_out = [one.row for one in outputs.bad]
+    return Predictions(
+        split=split.name,
+        digest=digest_json([split.digest, left_out]) if left_out else split.digest,
+        logits=outputs.logits,
+        targets=outputs.targets,
+    )
 
-    `logits` float [N, K] and `targets` [N] or [N, K] lie on the CPU. Raises DiskError.
+
+def write_predictions(run: Path, said: Predictions) -> None:
+    """Replace the run's predictions for a split in one step. Called by rank 0 only.
+
+    All tensors lie on the CPU. Raises DiskError.
     """
-    tensors = {"logits": logits.float().contiguous(), "targets": targets.contiguous()}
-    content = save(tensors, metadata={"split": split.name, "digest": split.digest})
-    write_bytes(predictions_file(run, split.name), content)
+    tensors = {"logits": said.logits.float().contiguous(), "targets": said.targets.contiguous()}
+    content = save(tensors, metadata={"split": said.split, "digest": said.digest})
+    write_bytes(predictions_file(run, said.split), content)
 
 
 def read_predictions(run: Path, split: str) -> Predictions | None:

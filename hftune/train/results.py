@@ -9,7 +9,7 @@ from hftune.files import write_json
 from hftune.train.best import best_weights, read_best_step
 from hftune.train.evaluate import compute_logits, judge_outputs, make_judge
 from hftune.train.plan import best_of
-from hftune.train.predictions import write_predictions
+from hftune.train.predictions import predictions_from, write_predictions
 from hftune.train.run_facts import RESULTS_FILE, PhaseRecord, ResultsRecord
 from hftune.train.world import make_accelerator
 
@@ -25,7 +25,7 @@ def judge_best(
     """
     accelerator = make_accelerator(plan.precision)
     model.module.load_state_dict(best_weights(run))
-    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels)
+    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels, run=run)
     model.module.to(accelerator.device).to(memory_format=judge.layout)
     step = read_best_step(run)
     results = []
@@ -35,7 +35,7 @@ def judge_best(
             assert outputs is not None  # only a Control cuts it short
             results.append(judge_outputs(judge, outputs, split, step=step))
             if accelerator.is_main_process:
-                write_predictions(run, split, logits=outputs.logits, targets=outputs.targets)
+                write_predictions(run, predictions_from(split, outputs))
     record = ResultsRecord(
         evaluations=tuple(results),
         best_step=step,

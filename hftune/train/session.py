@@ -71,6 +71,7 @@ class Session:
                 share=Share(rank=self.accelerator.process_index, world_size=self.plan.world_size),
                 micro_batch_size=self.plan.micro_batch_size,
                 workers=choose_workers(recipe.data.workers, self.plan.world_size),
+                on_bad_image=recipe.data.on_bad_image,
             ),
         )
 

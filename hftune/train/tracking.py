@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from hftune.core import EvalResult, Progress, RunPlan
 from hftune.files import write_text
+from hftune.train.bad_images import BadImages
 from hftune.train.overflow import skips_text
 from hftune.train.run_facts import METRICS_FILE
 from hftune.train.step import StepStats
@@ -32,10 +33,13 @@ class Tracking:
     Use as a context manager around the loop. `metrics.jsonl` is cut back to `step` at the start.
     """
 
-    def __init__(self, run: Path, plan: RunPlan, accelerator: Accelerator, *, step: int) -> None:
+    def __init__(
+        self, run: Path, plan: RunPlan, accelerator: Accelerator, *, step: int, bad: BadImages
+    ) -> None:
         self.path = run / METRICS_FILE
         self.plan = plan
         self.accelerator = accelerator
+        self.bad = bad
         self.first_step = step
         self.started = time.monotonic()
         self.last_time = self.started
@@ -78,12 +82,13 @@ class Tracking:
             "loss": result.loss,
             "values": dict(result.values),
             "num_examples": result.num_examples,
+            "num_bad": result.num_bad,
         }
         self._write(entry)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in result.values.items())
         self._say(
             f"step {progress.step}/{self.plan.total_steps}  {result.split}: "
-            f"loss {result.loss:.4f}  {shown}  ({result.num_examples} images)"
+            f"loss {result.loss:.4f}  {shown}  ({result.num_examples} images{_left_out(result)})"
         )
         self.last_time = time.monotonic()  # evaluation is no training time
         self.last_step = progress.step
@@ -101,14 +106,17 @@ class Tracking:
             "loss": result.loss,
             "values": dict(result.values),
             "num_examples": result.num_examples,
+            "num_bad": result.num_bad,
         }
         self._write(entry)
 
     def _report(self, progress: Progress, stats: StepStats) -> None:
         summed = torch.stack(self.losses).mean()
         self.losses.clear()
-        # Each rank holds its share of the mean loss; the shares add up.
-        loss = float(self.accelerator.reduce(summed, reduction="sum"))  # collective and sync
+        # Each rank holds its share of the mean loss, and its own bad images; the shares add up.
+        own = torch.stack([summed, summed.new_tensor(len(self.bad.waiting))])
+        loss, replaced = self.accelerator.reduce(own, reduction="sum").tolist()  # collective, sync
+        bad = self.bad.share() if replaced else ()
         now = time.monotonic()
         images = (progress.step - self.last_step) * self.plan.batch_size
         rate = images / max(now - self.last_time, 1e-9)
@@ -121,6 +129,8 @@ class Tracking:
             "lr": stats.rate,
             "images_per_second": round(rate, 3),
             "skipped_steps": progress.skipped_steps,
+            "bad_images": len(bad),
+            "replaced_images": int(replaced),
         }
         if math.isfinite(stats.grad_norm):  # the loss scaler skips a step whose norm is not
             entry["grad_norm"] = stats.grad_norm
@@ -181,6 +191,10 @@ def drop_lines(path: Path, *, kind: str) -> None:
     """Drop the lines of one kind from a whole metrics.jsonl."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     write_text(path, "".join(line for line in lines if json.loads(line)["kind"] != kind))
+
+
+def _left_out(result: EvalResult) -> str:
+    return f", {result.num_bad} more cannot be read" if result.num_bad else ""
 
 
 def _open_bar(total: int, done: int) -> "tqdm[None] | None":

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from hftune.data.image_input import eval_transform, normalise
-from hftune.recipe.schema import EvalRecipe
-from hftune.train.evaluate import evaluate
+from hftune.errors import DataError
+from hftune.recipe.schema import Component, DataRecipe, EvalRecipe
+from hftune.train.evaluate import ask, evaluate
+from tests.drawn import damage
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(11, 4), (12, 4), (3, 8), (1, 1)])
@@ -25,3 +27,47 @@ def test_metrics_equal_a_plain_pass(size, batch_size, make_recipe, make_tiny_mod
     assert result.values["accuracy"] == pytest.approx(right / size)
     loss = torch.nn.functional.cross_entropy(logits, torch.as_tensor(split.rows.targets))
     assert result.loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.fixture
+def make_data():
+    source = Component(name="image_folder", options={"path": "x"})
+    return lambda policy, workers=0: DataRecipe(source=source, workers=workers, on_bad_image=policy)
+
+
+@pytest.mark.parametrize(("policy", "workers"), [("skip", 0), ("skip", 2), ("quarantine", 0)])
+def test_a_bad_image_is_left_out_of_loss_and_metrics_and_counted(
+    policy, workers, make_recipe, make_tiny_model, make_splits, make_data
+):
+    split, bad = make_splits(val=11).val, {0, 5, 6, 7, 10}
+    model = make_tiny_model()
+    recipe = make_recipe(
+        data=make_data(policy, workers), eval=EvalRecipe(best="accuracy", batch_size=3)
+    )
+    whole = ask(model, split, recipe)
+    outputs = ask(model, damage(split, bad), recipe)
+    rows = [row for row in range(11) if row not in bad]
+    assert [one.row for one in outputs.bad] == sorted(bad)
+    assert torch.allclose(outputs.logits, whole.logits[rows], atol=1e-6)
+    assert torch.equal(outputs.targets, whole.targets[rows])
+    result = evaluate(model, damage(split, bad), recipe)
+    assert (result.num_examples, result.num_bad) == (6, 5)
+    assert sum(map(sum, result.confusion)) == 6
+    loss = torch.nn.functional.cross_entropy(whole.logits[rows], whole.targets[rows])
+    assert result.loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_a_bad_image_ends_an_evaluation_that_it_is_to_stop(
+    make_recipe, make_tiny_model, make_splits, make_data
+):
+    split = damage(make_splits(val=11).val, {2, 9})
+    with pytest.raises(DataError) as caught:
+        evaluate(make_tiny_model(), split, make_recipe(data=make_data("stop")))
+    assert caught.value.problem == "2 of the 11 images of 'val' cannot be read"
+    assert caught.value.found == "drawn/1/2: cut short\ndrawn/1/9: cut short"
+
+
+def test_no_image_left_to_judge_is_an_error(make_recipe, make_tiny_model, make_splits, make_data):
+    split = damage(make_splits(val=3).val, range(3))
+    with pytest.raises(DataError, match="none of the 3 images of 'val'"):
+        evaluate(make_tiny_model(), split, make_recipe(data=make_data("skip")))
