@@ -1,0 +1,179 @@
+"""One rank's part of a step once more, with an ear on every module, and no trace of it left."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hftune.core import Batch
+from hftune.train.objective import example_losses
+from hftune.train.plan import loss_of
+from hftune.train.step import micro_batch_part, micro_batch_seed, share_of_loss
+from hftune.train.watch import Fault, Watch, extent
+
+if TYPE_CHECKING:
+    from hftune.train.session import Session
+
+Cause = Literal["weight", "pixels", "forward", "teacher", "loss", "loss_gradient", "backward"]
+
+_MOST_NAMES = 4
+_STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is not finite in micro-batch number `part` of the step; `facts` are lines about it."""
+
+    cause: Cause
+    part: int
+    facts: tuple[str, ...]
+
+
+def find_fault(session: "Session", step: int) -> Finding | None:
+    """Look for what is not finite in this rank's share of `step`; None where all of it is.
+
+    Weights, buffers, gradients, the optimizer and all random state stay as they are.
+    """
+    weights = _bad_weights(session.module)
+    if weights:
+        fact = f"not finite before this step: {_listed(weights)}"
+        return Finding(cause="weight", part=0, facts=(fact,))
+    with closing(session.batches(step, step + 1)) as batches:
+        micro_batches = next(batches)
+    with _as_it_was(session):
+        for position, batch in enumerate(micro_batches):
+            part = micro_batch_part(session, position)
+            finding = _replay(session, batch, step=step, part=part)
+            if finding is not None:
+                return finding
+    return None
+
+
+def _replay(session: "Session", batch: Batch, *, step: int, part: int) -> Finding | None:
+    """Run one micro-batch on the bare module as the step did, forward and where finite backward."""
+    pixels = extent(batch.inputs)
+    if not pixels.is_finite:
+        spec = session.model.input_spec
+        return Finding(
+            cause="pixels",
+            part=part,
+            facts=(
+                f"the pixels are not finite, after mean {spec.mean} and std {spec.std}",
+                _images(session, batch, pixels.rows),
+            ),
+        )
+    seed = micro_batch_seed(session.plan.seed, step=step, part=part)
+    torch.manual_seed(seed)
+    bare = replace(session, wrapped=session.module)  # the wrapper would talk to the other ranks
+    teacher = session.guides.teacher or nn.Identity()
+    with Watch(session.module) as watch, Watch(teacher) as answers:
+        losses = example_losses(bare, batch, seed=seed)
+    made = extent(losses)
+    finding = _forward_finding(session, watch.fault, answers.fault, part=part)
+    if finding is None and not made.is_finite:
+        name = loss_of(session.plan.recipe).name
+        facts = (
+            f"the loss {name} is not finite, though what the model answers is",
+            f"the largest value in the model is {watch.peak.value:.3g}, from {watch.peak.place}",
+        )
+        finding = Finding(cause="loss", part=part, facts=facts)
+    if finding is None:
+        finding = _backward_finding(session, watch, share_of_loss(session, losses, batch), part)
+    if finding is None:
+        return None
+    return replace(finding, facts=(*finding.facts, _images(session, batch, made.rows)))
+
+
+def _forward_finding(
+    session: "Session", fault: Fault | None, of_teacher: Fault | None, *, part: int
+) -> Finding | None:
+    if fault is not None:
+        first = f"{fault.place} gave values that are not finite, forward"
+        return Finding(cause="forward", part=part, facts=(first, *_history(fault, "its inputs")))
+    if of_teacher is not None:
+        name = session.plan.recipe.distill.teacher
+        first = f"{of_teacher.place} in the teacher {name} gave values that are not finite"
+        history = _history(of_teacher, "its inputs")
+        return Finding(cause="teacher", part=part, facts=(first, *history))
+    return None
+
+
+def _backward_finding(session: "Session", watch: Watch, loss: Tensor, part: int) -> Finding | None:
+    """Take the gradients as the step does, scaled as it does, without touching any `.grad`."""
+    scaler = session.accelerator.scaler
+    scale = 1.0 if scaler is None else scaler.get_scale()
+    weights = {n: value for n, value in session.module.named_parameters() if value.requires_grad}
+    gradients = torch.autograd.grad(
+        loss * session.plan.world_size * scale, list(weights.values()), allow_unused=True
+    )
+    bad = [
+        name
+        for name, gradient in zip(weights, gradients, strict=True)
+        if gradient is not None and not extent(gradient).is_finite
+    ]
+    if not bad:
+        return None
+    start, fault = watch.first_bad_gradient(), watch.backward_fault(bad)
+    if start is not None and start.is_first:
+        first = f"the gradient of the loss {loss_of(session.plan.recipe).name} is not finite"
+        facts: tuple[str, ...] = (first, "the loss itself and all values in the model are")
+        return Finding(cause="loss_gradient", part=part, facts=facts)
+    if fault is not None:
+        first = f"{fault.place} gave gradients that are not finite, backward"
+        facts = (first, *_history(fault, "the gradient that came to it"))
+    elif start is not None:
+        first = f"what takes the output of {start.place} gave it a gradient that is not finite"
+        facts = (first, *_history(start, "what is finite of it"))
+    else:
+        facts = (f"gradients that are not finite: {_listed(bad)}",)
+    return Finding(cause="backward", part=part, facts=facts)
+
+
+def _history(fault: Fault, given: str) -> tuple[str, ...]:
+    lines = [f"{given}: finite, up to {fault.inputs:.3g}"]
+    if fault.before.place:
+        lines.append(f"largest value before: {fault.before.value:.3g}, from {fault.before.place}")
+    return tuple(lines)
+
+
+def _images(session: "Session", batch: Batch, positions: Sequence[int]) -> str:
+    """Name the images at `positions` of a micro-batch; all of it where there are none."""
+    rows = batch.rows.tolist()
+    chosen = [rows[position] for position in positions] or rows
+    names = _listed([session.split.rows.key(row) for row in chosen])
+    return f"images: {names} ({len(chosen)} of {len(rows)} in this micro-batch)"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _bad_weights(module: nn.Module) -> list[str]:
+    """Name the weights that are not finite, and the statistics that are in use and are not."""
+    tensors = dict(module.named_parameters())
+    for name, layer in module.named_modules():
+        for buffer, value in layer.named_buffers(name, recurse=False):
+            # In train mode statistics are written, not read: a bad batch may have spoilt them.
+            if not layer.training and buffer.rpartition(".")[2] in _STATISTICS:
+                tensors[buffer] = nn.Parameter(value, requires_grad=False)
+    return [name for name, value in tensors.items() if not extent(value).is_finite]
+
+
+@contextlib.contextmanager
+def _as_it_was(session: "Session") -> Iterator[None]:
+    """Put back buffers and the random state of torch, the only one that a step draws from."""
+    device = session.accelerator.device
+    buffers = list(session.module.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
