@@ -5,19 +5,31 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import (
+    broadcast_object_list,
+    gather_object,
+    get_cpu_distributed_information,
+)
+from torch.distributed.rendezvous import rendezvous
 
 from hftune.core import Precision
-from hftune.errors import DeviceError
+from hftune.errors import DeviceError, LostProcessError
+from hftune.train.liveness import BEAT_SECONDS, watch_others
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+# For all processes to start, and then for any of them in a collective: rank 0 may scan images for
+# an hour. A process that is gone is noticed by the watch that they keep over one another.
+_START_LIMIT = timedelta(minutes=10)
+COLLECTIVE_LIMIT = timedelta(days=30)
 
 _ACCELERATE_NAME: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -37,14 +49,16 @@ class World:
         return self.rank == 0
 
 
-def join_world() -> World:
+def join_world(*, beat: float = BEAT_SECONDS) -> World:
     """Join the processes that the launcher started, or stand alone.
 
-    Side effect: initialises the process group on the first call. Called by every rank. Raises
-    DeviceError where a launcher's processes would not find each other.
+    Side effect: on the first call, initialises the process group and begins to watch the other
+    processes, with one sign of life in `beat` seconds. Called by every rank. Raises DeviceError
+    where a launcher's processes would not form one group, LostProcessError where one is missing.
     """
+    meeting = _meet(beat)
     # Without this word Accelerate leaves each process of a CPU launch in a world of its own.
-    state = PartialState(cpu=is_cpu_only())
+    state = PartialState(cpu=is_cpu_only(), **meeting)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != state.num_processes:
         raise DeviceError(
@@ -65,6 +79,27 @@ def join_world() -> World:
         local_rank=state.local_process_index,
         device=state.device,
     )
+
+
+def _meet(beat: float) -> dict[str, object]:
+    """Find the other processes; give what Accelerate makes the group of, {} where there is one."""
+    started = get_cpu_distributed_information()  # reads the environment, on a GPU as well
+    if started.world_size == 1 or torch.distributed.is_initialized():
+        return {}
+    rank, size = started.rank, started.world_size
+    try:
+        store, rank, size = next(rendezvous("env://", rank, size, timeout=_START_LIMIT))
+    except (torch.distributed.DistError, ValueError) as error:  # not there; MASTER_ADDR not set
+        raise LostProcessError(
+            "the processes of this run did not find each other",
+            found=str(error).partition("\n")[0],
+            where=f"process {rank} of {size}, MASTER_ADDR {os.environ.get('MASTER_ADDR')}, "
+            f"MASTER_PORT {os.environ.get('MASTER_PORT')}",
+            remedy="see what the other processes say, then run the same command again",
+        ) from error
+    store.set_timeout(COLLECTIVE_LIMIT)
+    watch_others(store, rank=rank, size=size, beat=beat)
+    return {"store": store, "rank": rank, "world_size": size, "timeout": COLLECTIVE_LIMIT}
 
 
 def is_cpu_only() -> bool:
