@@ -49,6 +49,10 @@ class Part:
 
     def picture(self, position: int) -> Image.Image:
         """Decode one image. Raises DataError where it is absent or cannot be read."""
+        return decode(self.stored(position), name=self.key(position))
+
+    def stored(self, position: int) -> bytes | Path:
+        """Give one image as it is stored: bytes, or the file. Raises DataError for an empty row."""
         if self.root is not None:
             stored: bytes | str | None = self.path(position)
         else:
@@ -56,8 +60,7 @@ class Part:
             stored = path if content is None else content
         if stored is None:
             raise DataError("there is no image in this row", where=self.key(position))
-        source = Path(stored) if isinstance(stored, str) else stored
-        return decode(source, name=self.key(position))
+        return Path(stored) if isinstance(stored, str) else stored
 
     def key(self, position: int) -> str:
         """Name one row: its path below the root, or part and row with the path if there is one."""

@@ -1,4 +1,4 @@
-"""Decode every image once before training, so that a bad one ends nothing in the middle of it."""
+"""Look at every image once before training, so that a bad one ends nothing in the middle of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
 from hftune import files
+from hftune.data.fingerprints import Fingerprints, fingerprint, join, no_fingerprints
+from hftune.data.header import Note, read_header
 from hftune.data.part import Part, file_state
 from hftune.data.workers import available_cores, produce
 from hftune.errors import DataError
@@ -19,45 +26,74 @@ logger = logging.getLogger(__name__)
 _CHUNK = 32
 _MOST_WORKERS = 16
 _SHOWN = 5
+# Part of a record's name: raised where the same image would give another record.
+_VERSION = 1
+_TENSORS = tuple(field.name for field in fields(Fingerprints))
 
 
-def unreadable(part: Part) -> Mapping[int, str]:
-    """Give the positions of images that cannot be read, each with the reason.
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What was seen of the images of a part, by position in it.
+
+    `unreadable` holds the reason, `notes` what is worth a word about images that can be used. Rows
+    of `fingerprints` are zero for images that cannot be read.
+    """
+
+    unreadable: Mapping[int, str]
+    notes: Mapping[int, tuple[Note, ...]]
+    fingerprints: Fingerprints
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What was seen of one image."""
+
+    reason: str | None = None
+    notes: tuple[Note, ...] = ()
+    prints: Fingerprints
+
+
+def scanned(part: Part) -> Scan:
+    """Give what was seen of a part's images.
 
     The answer is kept in the user's cache until a file's name, size or time changes. A lock lets
     one process do the work while the others wait for its answer. Raises DiskError where the cache
     cannot be written.
     """
-    record = cache_folder() / "scan" / f"{_digest(part)}.json"
+    record = cache_folder() / "scan" / f"{_digest(part)}.safetensors"
     with files.disk_errors(record), files.locked(record.with_suffix(".lock")):
-        if record.exists():
-            kept = json.loads(record.read_text(encoding="utf-8"))
-            return {int(position): reason for position, reason in kept["unreadable"].items()}
+        kept = _read(record, len(part))
+        if kept is not None:
+            return kept
         found = scan(part, workers=min(_MOST_WORKERS, available_cores()))
-        files.write_json(record, {"images": len(part), "unreadable": found})
+        files.write_bytes(record, _to_bytes(found))
     return found
 
 
-def scan(part: Part, *, workers: int) -> dict[int, str]:
-    """Decode every image of a part and give those that cannot be read, with the reason."""
+def scan(part: Part, *, workers: int) -> Scan:
+    """Decode every image of a part and give what was seen of it."""
     start = time.monotonic()
     chunks = [range(first, min(first + _CHUNK, len(part))) for first in range(0, len(part), _CHUNK)]
 
-    def check(positions: range) -> dict[int, str]:
-        return {
-            position: reason
-            for position in positions
-            if (reason := _reason(part, position)) is not None
-        }
+    def look(positions: range) -> tuple[list[_Seen], Fingerprints]:
+        seen = [_look(part, position) for position in positions]
+        return seen, join([one.prints for one in seen])
 
     if len(chunks) > 1:
-        logger.info("checking that the %d images of '%s' can be read", len(part), part.name)
-    found: dict[int, str] = {}
-    for of_chunk in produce(check, chunks, workers=0 if len(chunks) == 1 else workers):
-        found.update(of_chunk)
+        logger.info("looking at the %d images of '%s'", len(part), part.name)
+    seen: list[_Seen] = []
+    prints = [no_fingerprints(0)]
+    for of_chunk, prints_of_chunk in produce(look, chunks, workers=workers * (len(chunks) > 1)):
+        seen.extend(of_chunk)
+        prints.append(prints_of_chunk)
+    found = Scan(
+        unreadable={n: one.reason for n, one in enumerate(seen) if one.reason is not None},
+        notes={n: one.notes for n, one in enumerate(seen) if one.notes},
+        fingerprints=join(prints),
+    )
     logger.info(
         "'%s': %d images read in %.1f s, %d cannot be read",
-        *(part.name, len(part), time.monotonic() - start, len(found)),
+        *(part.name, len(part), time.monotonic() - start, len(found.unreadable)),
     )
     return found
 
@@ -80,24 +116,69 @@ def describe(part: Part, found: Mapping[int, str]) -> str:
     return "\n".join(lines)
 
 
+def warn_of_frames(part: Part, found: Scan) -> None:
+    """Log a warning about animations, of which training sees one frame."""
+    animated = [
+        position
+        for position, notes in sorted(found.notes.items())
+        if any(note.kind == "animated" for note in notes)
+    ]
+    if animated:
+        logger.warning(
+            "%d of the %d images of '%s' have several frames, of which the first is used: %s%s",
+            *(len(animated), len(part), part.name),
+            ", ".join(part.key(position) for position in animated[:_SHOWN]),
+            " ..." * (len(animated) > _SHOWN),
+        )
+
+
 def cache_folder() -> Path:
     """Give the folder of hftune's caches: $HFTUNE_CACHE, or ~/.cache/hftune."""
     chosen = os.environ.get("HFTUNE_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "hftune"
 
 
-def _reason(part: Part, position: int) -> str | None:
+def _look(part: Part, position: int) -> _Seen:
     try:
-        part.picture(position)
+        notes = read_header(part.stored(position), name=part.key(position))
+        return _Seen(notes=notes, prints=fingerprint(part.picture(position)))
     except DataError as error:
-        return error.found or error.problem
-    return None
+        return _Seen(reason=error.found or error.problem, prints=no_fingerprints(1))
 
 
 def _digest(part: Part) -> str:
     """Identify what was scanned: path, size and time of files; origin and rows of a data set."""
-    content: list[object] = [part.origin, part.name, len(part)]
+    content: list[object] = [_VERSION, part.origin, part.name, len(part)]
     if part.root is not None:
         paths = [part.path(position) for position in range(len(part))]
         content.extend((path, *file_state(path)) for path in paths if path is not None)
     return files.digest_json(content)
+
+
+def _to_bytes(found: Scan) -> bytes:
+    """Give a record: the fingerprints as tensors, all else as JSON in the header."""
+    tensors: dict[str, np.ndarray] = {name: getattr(found.fingerprints, name) for name in _TENSORS}
+    notes = {position: [asdict(note) for note in of] for position, of in found.notes.items()}
+    metadata = {"unreadable": json.dumps(found.unreadable), "notes": json.dumps(notes)}
+    return save(tensors, metadata)
+
+
+def _read(record: Path, number: int) -> Scan | None:
+    """Read a record of `number` images; None where there is none that can be used."""
+    if not record.exists():
+        return None
+    try:
+        with safe_open(record, framework="numpy") as opened:
+            metadata = opened.metadata()
+            prints = Fingerprints(**{name: opened.get_tensor(name) for name in _TENSORS})
+    except (SafetensorError, OSError):
+        logger.warning("%s is damaged: looking at the images again", record)
+        return None
+    if len(prints) != number:
+        return None
+    notes = json.loads(metadata["notes"]).items()
+    return Scan(
+        unreadable={int(n): reason for n, reason in json.loads(metadata["unreadable"]).items()},
+        notes={int(n): tuple(Note(**note) for note in of) for n, of in notes},
+        fingerprints=prints,
+    )

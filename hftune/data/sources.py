@@ -39,7 +39,7 @@ from hftune.data.order import Positions
 from hftune.data.own_source import as_found
 from hftune.data.part import Found, Part
 from hftune.data.rows import PartRows, Targets, digest_rows
-from hftune.data.scan import bad_images_error, describe, unreadable
+from hftune.data.scan import Scan, bad_images_error, describe, scanned, warn_of_frames
 from hftune.data.splits import Strata, hold_out, quantile_bins, stratify
 from hftune.data.table_source import table
 from hftune.errors import DataError, MissingPackageError
@@ -63,6 +63,7 @@ class _Readable:
     """A part's rows whose images can be read, with their class names or numbers."""
 
     part: Part
+    scan: Scan
     positions: Positions
     labels: RowLabels | RowNumbers
 
@@ -145,7 +146,9 @@ def _with_facts(space: LabelSpace, train: Targets) -> LabelSpace:
 
 def _drop_unreadable(part: Part, labels: RowLabels | RowNumbers, data: DataRecipe) -> _Readable:
     """Leave out, or stop at, images that cannot be read, as the recipe says."""
-    bad = unreadable(part)
+    scan = scanned(part)
+    warn_of_frames(part, scan)
+    bad = scan.unreadable
     if bad and data.on_bad_image == "stop":
         raise bad_images_error(part, bad)
     if bad:
@@ -154,7 +157,7 @@ def _drop_unreadable(part: Part, labels: RowLabels | RowNumbers, data: DataRecip
             *(len(bad), len(part), part.name, describe(part, bad)),
         )
     positions = np.array([p for p in range(len(part)) if p not in bad], dtype=np.int64)
-    return _Readable(part=part, positions=positions, labels=labels.at(positions))
+    return _Readable(part=part, scan=scan, positions=positions, labels=labels.at(positions))
 
 
 def _carve_absent(readable: dict[str, _Readable], data: DataRecipe) -> list[str]:

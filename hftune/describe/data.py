@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hftune.data.folder_source import image_folder
 from hftune.data.labels import read_labels
-from hftune.data.scan import unreadable
+from hftune.data.scan import scanned
 from hftune.describe.description import Cell, Description, Table
 
 _MOST_BROKEN = 20
@@ -25,7 +25,7 @@ def describe_data(folder: Path) -> Description:
     broken = tuple(
         (part.key(position), reason)
         for part in parts.values()
-        for position, reason in sorted(unreadable(part).items())
+        for position, reason in sorted(scanned(part).unreadable.items())
     )
     tables = [_classes(counts)]
     if broken:

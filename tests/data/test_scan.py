@@ -7,7 +7,7 @@ import pytest
 
 from hftune.data.folder_source import image_folder
 from hftune.data.part import Part
-from hftune.data.scan import bad_images_error, cache_folder, scan, unreadable
+from hftune.data.scan import bad_images_error, cache_folder, scan, scanned
 from hftune.errors import DiskError
 from tests.data.conftest import check_text
 
@@ -24,7 +24,7 @@ def part(make_folder) -> Part:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_unreadable_image_is_found(part: Part, workers: int) -> None:
-    found = scan(part, workers=workers)
+    found = scan(part, workers=workers).unreadable
     assert [part.key(position) for position in sorted(found)] == [
         "cat/003.png",
         "dog/004.png",
@@ -34,25 +34,25 @@ def test_every_unreadable_image_is_found(part: Part, workers: int) -> None:
 
 
 def test_scan_is_remembered_until_a_file_changes(part: Part) -> None:
-    first = unreadable(part)
+    first = scanned(part).unreadable
     assert len(first) == 3
-    records = list((cache_folder() / "scan").glob("*.json"))
+    records = list((cache_folder() / "scan").glob("*.safetensors"))
     assert len(records) == 1
     before = records[0].stat().st_mtime_ns
-    assert unreadable(part) == first
+    assert scanned(part).unreadable == first
     assert records[0].stat().st_mtime_ns == before
     good = (Path("images/cat/000.png")).read_bytes()
     Path("images/dog/004.png").write_bytes(good)
-    assert len(unreadable(part)) == 2
+    assert len(scanned(part).unreadable) == 2
 
 
 def test_who_comes_while_the_data_is_scanned_waits_for_the_answer(
     part: Part, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: len(unreadable(part)), range(3)))
+        answers = list(pool.map(lambda _: len(scanned(part).unreadable), range(3)))
     assert answers == [3, 3, 3]
-    assert caplog.text.count("checking that the 70 images of 'train' can be read") == 1
+    assert caplog.text.count("looking at the 70 images of 'train'") == 1
 
 
 def test_message_names_the_first_and_counts_all(part: Part) -> None:
@@ -68,4 +68,4 @@ def test_cache_that_cannot_be_written_is_one_error(
     locked.mkdir(mode=0o500)
     monkeypatch.setenv("HFTUNE_CACHE", str(locked))
     with pytest.raises(DiskError):
-        unreadable(part)
+        scanned(part)
