@@ -1,7 +1,10 @@
 """One door to the Hub's client library: settings, a time limit, and bounded retry."""
 
 import logging
+import os
+import platform
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,7 @@ from huggingface_hub import HfApi, constants
 
 from hftune import __version__
 from hftune.errors import RequestError
-from hftune.hub import failure
+from hftune.hub import failure, wording
 from hftune.hub.failure import Errand
 from hftune.hub.session import bound_session
 
@@ -26,7 +29,8 @@ class HubSettings:
 
     `token` None lets the client library find one, False sends none. `timeout` bounds the silence
     of a server, not a transfer. `attempts` counts the first one; pauses double from `first_pause`.
-    A server that asks for more than `longest_pause` is not waited for.
+    A server that asks for more than `longest_pause` is not waited for. What the client library
+    repeats by itself (listings and uploads: six tries, 23 seconds) is one attempt.
     """
 
     endpoint: str
@@ -78,7 +82,7 @@ def ask(settings: HubSettings, errand: Errand, request: Callable[[], T]) -> T:
     `request` is called up to `settings.attempts` times, so it must be safe to repeat.
     """
     if settings.offline:
-        raise failure.offline(errand)
+        raise wording.offline(errand)
     attempt = 1
     while True:
         bound(settings)
@@ -96,7 +100,7 @@ def pause_or_raise(settings: HubSettings, errand: Errand, error: Exception, atte
     """
     pause = _pause_after(settings, error, attempt)
     if pause is None:
-        ours = failure.translate(error, errand, token=settings.token or None)
+        ours = wording.translate(error, errand, token=settings.token or None)
         if ours is None:
             raise error
         raise ours from error
@@ -116,11 +120,20 @@ def bound(settings: HubSettings) -> None:
     bound_session(silence=settings.timeout, pause=settings.longest_pause)
 
 
+def spread(pause: float) -> float:
+    """Lengthen a pause by up to a quarter, by this process's own share.
+
+    Many processes that one outage has stopped would else come back in the same moment.
+    """
+    name = f"{platform.node()} {os.getpid()}"
+    return pause * (1 + zlib.crc32(name.encode()) / 2**34)
+
+
 def _pause_after(settings: HubSettings, error: Exception, attempt: int) -> float | None:
     """Give the seconds to wait before another attempt; None if there should be none."""
     if attempt >= settings.attempts or not failure.passes(error):
         return None
     asked = failure.asked_pause(error)
     if asked is not None:
-        return asked if asked <= settings.longest_pause else None
-    return min(settings.first_pause * 2.0 ** (attempt - 1), settings.longest_pause)
+        return spread(asked) if asked <= settings.longest_pause else None
+    return spread(min(settings.first_pause * 2.0 ** (attempt - 1), settings.longest_pause))

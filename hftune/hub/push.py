@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from hftune.core import RepoRef
 from hftune.errors import HubError, PublishError, PushConflictError, RefError
-from hftune.hub import failure
+from hftune.hub import failure, wording
 from hftune.hub.branch import (
     Branch,
     PushTarget,
@@ -317,4 +317,4 @@ def _refuse_odd_answer(error: Exception, plan: PushPlan, errand: Errand) -> None
             found=str(error),
             where=str(plan.folder / CARD),
         ) from error
-    raise failure.odd_answer(errand, failure.short_cause(error)) from error
+    raise wording.odd_answer(errand, failure.short_cause(error)) from error

@@ -2,14 +2,11 @@ import errno
 
 import pytest
 from huggingface_hub.errors import (
-    FileMetadataError,
     LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
 
 from hftune.core import RepoRef
-from hftune.errors import HubError, HubPermissionError, OfflineError
 from hftune.hub.failure import (
     Errand,
     errand_for,
@@ -17,7 +14,6 @@ from hftune.hub.failure import (
     passes,
     root_of,
     short_cause,
-    translate,
     without_secrets,
 )
 
@@ -62,38 +58,6 @@ def test_root_is_under_the_wrappers() -> None:
 
 def test_offline_mode_is_no_lost_contact() -> None:
     assert not lost_contact(OfflineModeIsEnabled("off"))
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "words"),
-    [
-        (OfflineModeIsEnabled("off"), OfflineError, "HF_HUB_OFFLINE"),
-        (LocalTokenNotFoundError("none"), HubPermissionError, "hf auth login"),
-        (ConnectionRefusedError("no"), OfflineError, "HF_ENDPOINT"),
-        (
-            ConnectionError("Network error: 404 http://hub/x/xet-write-token/main"),
-            HubError,
-            "HF_HUB_DISABLE_XET=1",
-        ),
-        (FileMetadataError("no etag"), HubError, "HF_ENDPOINT"),
-        (LocalEntryNotFoundError("nowhere"), HubError, "nowhere"),
-        (PermissionError("xet says no"), HubPermissionError, "hf auth login"),
-        (OSError("Consistency check failed"), HubError, "same command again"),
-        (RuntimeError("CAS error"), HubError, "CAS error"),
-    ],
-)
-def test_translation(error: Exception, kind: type[HubError], words: str) -> None:
-    ours = translate(error, ERRAND)
-    assert type(ours) is kind
-    assert words in str(ours)
-    assert "http://hub" in str(ours)
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "full"), PermissionError(errno.EACCES, "no"), ValueError("x")]
-)
-def test_what_is_none_of_the_hubs_business(error: Exception) -> None:
-    assert translate(error, ERRAND) is None
 
 
 def test_secrets_are_blanked() -> None:
