@@ -21,6 +21,7 @@ from hftune.stop_signals import StopRequested, leave, listening
 # verb -> (module, help). A module is imported when its verb is used, so help stays instant.
 VERBS = {
     "train": ("hftune.cli.train", "Fine-tune a recipe, or go on where it stopped."),
+    "launch": ("hftune.cli.launch", "Run a verb in several processes, on one machine or more."),
     "find-lr": ("hftune.cli.find_lr", "Suggest a learning rate from a short trial."),
     "eval": ("hftune.cli.eval", "Judge a run or a repository on a split."),
     "predict": ("hftune.cli.predict", "Label images with a run or a repository."),
