@@ -77,29 +77,31 @@ class Mirror:
 
         To be called after each commit of a checkpoint.
         """
-        if not self._is_busy() and self._is_due(step):
+        if self.wait(seconds=0) and self._is_due(step):
             self._begin()
 
     def finish(self, *, seconds: float) -> None:
         """Wait until the newest checkpoint is on the Hub, at most so long."""
         end = time.monotonic() + seconds
-        self._wait(end)
-        if not self._is_busy():
+        if self.wait(seconds=seconds):
             self._begin()
-            self._wait(end)
-        if self._is_busy():
+        if not self.wait(seconds=end - time.monotonic()):
             logger.warning(
                 "the newest checkpoint did not reach %s in %.0f s; there lies the one after step "
                 "%d, here all is kept in %s",
                 *(self._place, seconds, 0 if self.sent is None else self.sent.step, self.run),
             )
 
+    def wait(self, *, seconds: float) -> bool:
+        """Wait at most so long until nothing is being sent, and say whether that is so."""
+        if self._upload is None:
+            return True
+        self._upload.join(max(0.0, seconds))
+        return not self._upload.is_alive()
+
     @property
     def _place(self) -> str:
         return f"{self.target.repo_id}, branch {self.target.revision}"
-
-    def _is_busy(self) -> bool:
-        return self._upload is not None and self._upload.is_alive()
 
     def _is_due(self, step: int) -> bool:
         every = self.plan.recipe.save.push_every
@@ -108,10 +110,6 @@ class Mirror:
             return time.monotonic() - self._last_time >= parse_duration(every)
         interval = parse_span(every).steps(steps_per_epoch=self.plan.steps_per_epoch)
         return step - self._last_step >= interval
-
-    def _wait(self, end: float) -> None:
-        if self._upload is not None:
-            self._upload.join(max(0.0, end - time.monotonic()))
 
     def _begin(self) -> None:
         """Set the newest state aside and send it in the background, unless the Hub has it."""

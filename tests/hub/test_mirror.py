@@ -1,5 +1,9 @@
 """A branch that holds the state of a run: whole, guarded, and nobody else's."""
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +222,55 @@ def test_a_state_damaged_on_the_way_leaves_no_folder(
     with pytest.raises(HubError, match="not what"):
         fetch_state(ref, tmp_path / "there", settings=settings)
     assert {path.name for path in tmp_path.iterdir()} == {"state"}
+
+
+# States after steps 2, 3, 4 ..., one after the other; each that was answered is printed.
+SEND = """
+import os, sys
+from pathlib import Path
+from hftune.hub.branch import PushTarget
+from hftune.hub.client import HubSettings
+from hftune.hub.mirror import send_state
+endpoint, token, repo_id, folder, first = sys.argv[1:]
+folder = Path(folder)
+target = PushTarget(repo_id=repo_id, revision="checkpoints")
+settings = HubSettings(endpoint=endpoint, token=token, cache=folder / "cache")
+seen = [first.encode()]
+for step in range(2, 10_000):
+    state = folder / str(step)
+    state.mkdir()
+    for name in ("one", "two"):
+        (state / f"{name}.safetensors").write_bytes(step.to_bytes(8, "little") * 200_000)
+    seen.append(b'{"step": %d}' % step)
+    (state / "mirror.json").write_bytes(seen[-1])
+    send_state(state, target, message=str(step), seen=seen, settings=settings)
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.15])
+def test_a_sender_that_is_killed_leaves_the_last_whole_state(
+    seconds: float, state: Path, target: PushTarget, settings: HubSettings, tmp_path: Path
+) -> None:
+    send_state(state, target, message="1", seen=(), settings=settings)
+    (tmp_path / "sender").mkdir()
+    words = [settings.endpoint, str(settings.token), target.repo_id, str(tmp_path / "sender")]
+    line = [sys.executable, "-W", "ignore", "-c", SEND, *words, FIRST.decode()]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        answered = [int(sender.stdout.readline())]
+        time.sleep(seconds)
+        sender.kill()
+        answered += map(int, sender.stdout.read().split())
+    ref = find_state(target, settings=settings)
+    assert ref is not None
+    fetch_state(ref, tmp_path / "there", settings=settings)
+    found = contents(tmp_path / "there")
+    step = json.loads(found.pop(MIRROR_FILE))["step"]
+    assert step - answered[-1] in (0, 1)  # the one under way may have come through unanswered
+    weights = step.to_bytes(8, "little") * 200_000
+    assert found == {"one.safetensors": weights, "two.safetensors": weights}
 
 
 def test_a_hub_that_cannot_be_reached_is_one_error(
