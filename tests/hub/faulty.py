@@ -6,6 +6,7 @@ import http.server
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,9 +47,9 @@ _KINDS: list[tuple[str, str, Kind]] = [
     ("PUT", r"/lfs/.*/parts/\d+", "part"),
     ("POST", r"/lfs/.*/complete", "complete"),
     ("PUT", r"/lfs/.*", "put"),
-    ("HEAD", rf"/{_ID}/resolve/.*", "head"),
-    ("GET", rf"/{_ID}/resolve/.*\.safetensors", "get large"),
-    ("GET", rf"/{_ID}/resolve/.*", "get small"),
+    ("HEAD", rf"(/datasets)?/{_ID}/resolve/.*", "head"),
+    ("GET", rf"(/datasets)?/{_ID}/resolve/.*\.(safetensors|parquet)", "get large"),
+    ("GET", rf"(/datasets)?/{_ID}/resolve/.*", "get small"),
 ]
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade"})
 _PAGE = b"<!doctype html><title>Sign in</title><p>Please sign in to this network.</p>" * 40
@@ -171,8 +172,7 @@ def faulty(upstream: str) -> Iterator[FaultyHub]:
     class Handler(_Proxy):
         hub_host = host
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     Handler.faulty = FaultyHub(endpoint=f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -185,8 +185,18 @@ def faulty(upstream: str) -> Iterator[FaultyHub]:
         server.server_close()
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that hung up first."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class _Proxy(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body after its head would wait 40 ms
     hub_host: str
     faulty: FaultyHub
 
