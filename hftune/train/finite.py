@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from accelerate.utils import gather_object
+from torch import nn
 
 from hftune.errors import NotFiniteError
 from hftune.train.plan import loss_of
@@ -48,6 +50,17 @@ def explain_bad_step(session: "Session", step: int) -> NotFiniteError:
         where=_where(session, first),
         remedy=f"{_remedy(session, first.cause, step=step)}\n{_KEPT}",
     )
+
+
+def check_weights(session: "Session", step: int) -> None:
+    """Raise NotFiniteError where a weight is not finite after `step` steps (host-device sync).
+
+    Called by every rank before a checkpoint is committed, so that the last one is always good: a
+    finite gradient times a rate may still leave a weight infinite.
+    """
+    weights = [value.detach() for value in session.module.parameters()]
+    if not bool(nn.utils.get_total_norm(weights, norm_type=torch.inf).isfinite()):
+        raise explain_bad_step(session, step)
 
 
 def _where(session: "Session", finding: Finding) -> str:
