@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -25,6 +28,8 @@ STEP_PREFIX = "step-"
 STATE = "state.json"
 
 _DAMAGED_PREFIX = "damaged-"
+# How the safetensors library names a failure of the disk.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @dataclass(kw_only=True)
@@ -74,7 +79,7 @@ def commit_checkpoint(
             if values is not None:
                 tensors[f"{name}.safetensors"] = _on_cpu(values)
         for name, content in tensors.items():
-            save_file(content, aside / name, metadata={"format": "pt"})
+            _save(content, aside / name)
         state: dict[str, object] = {
             "progress": progress.to_json(),
             "group_state": memory.group_state,
@@ -190,6 +195,17 @@ def read_progress(values: Mapping[str, object]) -> Progress:
     if unknown := set(values) - known:
         raise ValueError(f"unknown progress fields {sorted(unknown)}")
     return Progress(**values)  # type: ignore[arg-type]  # written by to_json
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors. Raises OSError where the disk does not take them."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _if_there(path: Path) -> dict[str, Tensor] | None:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from hftune.core import EvalResult, Progress, RunPlan
-from hftune.files import write_text
+from hftune.files import disk_errors, write_text
 from hftune.train.bad_images import BadImages
 from hftune.train.overflow import skips_text
 from hftune.train.run_facts import METRICS_FILE
@@ -160,7 +160,7 @@ class Tracking:
 
     def _write(self, entry: dict[str, object]) -> None:
         if self.accelerator.is_main_process:
-            with self.path.open("a", encoding="utf-8") as stream:
+            with disk_errors(self.path), self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         if self.plan.recipe.track.trackers:
             step = entry["step"]

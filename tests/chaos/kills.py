@@ -264,6 +264,15 @@ def draw_images(root: Path) -> None:
             Image.fromarray(pixels).save(path)
 
 
+def write_recipe(folder: Path, *, workers: int) -> Path:
+    """Write the recipe over the images in `folder`."""
+    path = folder / "chaos.yaml"
+    path.write_text(
+        RECIPE.format(images=folder / "images", workers=workers, steps=STEPS, save_every=SAVE_EVERY)
+    )
+    return path
+
+
 def main() -> None:
     """Read the arguments, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -278,13 +287,7 @@ def main() -> None:
         folder = Path(name)
         os.environ["HFTUNE_CACHE"] = str(folder / "cache")
         draw_images(folder / "images")
-        recipe = folder / "chaos.yaml"
-        recipe.write_text(
-            RECIPE.format(
-                images=folder / "images", workers=wanted.workers, steps=STEPS,
-                save_every=SAVE_EVERY,
-            )
-        )  # fmt: skip
+        recipe = write_recipe(folder, workers=wanted.workers)
         stage = Stage(folder=folder, recipe=recipe, processes=wanted.processes)
         before = time.monotonic()
         first = folder / "undisturbed"
