@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +17,9 @@ from hftune import files
 from hftune.core import RepoRef
 from hftune.data.builder import data_files, open_builder
 from hftune.hub.client import HubSettings, settings_from_environment
-from hftune.hub.listing import RemoteFile, read_listing, repo_cache, snapshot_folder
-from hftune.hub.pull import pull, resolve_commit
+from hftune.hub.listing import read_listing, repo_cache, snapshot_folder
+from hftune.hub.pull import pull
+from hftune.hub.resolve import naming_the_pull, resolve_commit
 
 # What tells `datasets` how the rest is to be read; into archives it looks for that as well.
 _TELLING_NAMES = frozenset({"README.md", ".huggingface.yaml", "dataset_infos.json"})
@@ -42,29 +43,28 @@ def fetch_files(
     Raises HubError and its kin, DataError for a configuration that is not there, DiskError.
     """
     settings = settings or settings_from_environment()
-    pinned = resolve_commit(ref, settings=settings)
-    folder = snapshot_folder(pinned, settings.cache)
-    record = _record(pinned, config, settings)
-    states = _read_states(folder, record)
-    if states is None:
-        listing = read_listing(pinned, settings)
-        needed = _choose(pinned, config, listing, settings)
-        pull(pinned, files=needed, settings=settings)
-        states = {path: _state(folder / path) for path in needed}
-        with files.disk_errors(record):
-            files.write_json(record, states)
+    with naming_the_pull(ref, settings):
+        pinned = resolve_commit(ref, settings=settings)
+        folder = snapshot_folder(pinned, settings.cache)
+        record = _record(pinned, config, settings)
+        states = _read_states(folder, record)
+        if states is None:
+            needed = _choose(pinned, config, settings)
+            pull(pinned, files=needed, settings=settings)
+            states = {path: _state(folder / path) for path in needed}
+            with files.disk_errors(record):
+                files.write_json(record, states)
     sizes = {path: size for path, (size, _) in states.items()}
     return DataFiles(ref=replace(pinned, folder=folder), sizes=sizes)
 
 
-def _choose(
-    ref: RepoRef, config: str | None, listing: Sequence[RemoteFile], settings: HubSettings
-) -> list[str]:
+def _choose(ref: RepoRef, config: str | None, settings: HubSettings) -> list[str]:
     """Give the paths that a configuration is read from, and those that say how.
 
     `datasets` decides by names, so it is shown a folder in which nothing but those texts has
     content. What only looks like a needed file, such as a picture in a card, is not downloaded.
     """
+    listing = read_listing(ref, settings)
     telling = [file.path for file in listing if _is_telling(PurePosixPath(file.path))]
     here = snapshot_folder(ref, settings.cache)
     if telling:

@@ -20,16 +20,15 @@ from hftune.errors import (
     WeightsError,
 )
 from hftune.hub.client import HubSettings, ask, open_api, settings_from_environment
-from hftune.hub.failure import errand_for, unable
+from hftune.hub.failure import errand_for
 from hftune.hub.listing import (
     RemoteFile,
-    cached_commit,
     matches,
     read_listing,
-    remember_commit,
     snapshot_folder,
 )
-from hftune.hub.ref import DEFAULT_REVISION, is_commit, parse_ref
+from hftune.hub.ref import parse_ref
+from hftune.hub.resolve import naming_the_pull, resolve_commit
 from hftune.units import format_size
 
 logger = logging.getLogger(__name__)
@@ -66,12 +65,13 @@ def pull(
     settings = settings or settings_from_environment()
     if cache_dir is not None:
         settings = replace(settings, cache=cache_dir)
-    pinned = resolve_commit(ref, settings=settings)
-    wanted = _choose(read_listing(pinned, settings), files, pinned)
-    _check_room(pinned, wanted, settings)
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        for _ in pool.map(lambda file: _fetch(pinned, file, settings), wanted):
-            pass  # the first failure is raised here, when the others have ended
+    with naming_the_pull(ref, settings):
+        pinned = resolve_commit(ref, settings=settings)
+        wanted = _choose(read_listing(pinned, settings), files, pinned)
+        _check_room(pinned, wanted, settings)
+        with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+            for _ in pool.map(lambda file: _fetch(pinned, file, settings), wanted):
+                pass  # the first failure is raised here, when the others have ended
     folder = snapshot_folder(pinned, settings.cache)
     size = format_size(sum(file.size for file in wanted))
     logger.info("%s at %s: %d files, %s", ref.repo_id, pinned.commit, len(wanted), size)
@@ -79,57 +79,6 @@ def pull(
         _copy_out(folder, wanted, to)
         folder = to
     return replace(pinned, folder=folder)
-
-
-def resolve_commit(ref: RepoRef, *, settings: HubSettings | None = None) -> RepoRef:
-    """Give the reference with the commit its revision stands for now; one request at most.
-
-    A full commit id is taken as it is. Offline, or when the Hub cannot be reached, the commit that
-    the cache last saw for this very revision stands in, and the log says so. Raises HubError and
-    its kin.
-    """
-    if ref.repo_id is None:
-        return ref
-    if ref.commit is not None:
-        return ref
-    if is_commit(ref.revision):
-        assert ref.revision is not None
-        return replace(ref, commit=ref.revision.lower())
-    settings = settings or settings_from_environment()
-    try:
-        pinned = replace(ref, commit=_ask_commit(ref, ref.repo_id, settings))
-    except HubError as error:
-        commit = cached_commit(ref, settings.cache) if unable(error) else None
-        if commit is None:
-            raise
-        name = ref.revision or DEFAULT_REVISION
-        reason = "offline mode" if settings.offline else error.found or error.problem
-        logger.warning(
-            "%s: using commit %s from the cache, last seen for '%s' (%s)",
-            *(ref.repo_id, commit, name, reason),
-        )
-        return replace(ref, commit=commit)
-    remember_commit(pinned, settings.cache)
-    return pinned
-
-
-def _ask_commit(ref: RepoRef, repo_id: str, settings: HubSettings) -> str:
-    api = open_api(settings)
-    info = ask(
-        settings,
-        errand_for(ref, "look up the revision", settings.endpoint),
-        lambda: api.repo_info(
-            repo_id,
-            revision=ref.revision or DEFAULT_REVISION,
-            repo_type=ref.kind,
-            timeout=settings.timeout,
-        ),
-    )
-    commit: str | None = info.sha
-    if not is_commit(commit):
-        raise HubError("the Hub named no commit", found=repr(commit), where=repo_id)
-    assert commit is not None
-    return commit
 
 
 def _choose(

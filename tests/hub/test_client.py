@@ -19,7 +19,7 @@ from hftune.errors import (
 )
 from hftune.hub.client import HubSettings, ask, open_api, spread
 from hftune.hub.failure import Errand
-from hftune.hub.pull import resolve_commit
+from hftune.hub.resolve import resolve_commit
 from hftune.hub.rights import check_rights
 from tests.hub.scripted import COMMIT, Answer, Scripted, scripted
 

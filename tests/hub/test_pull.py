@@ -18,8 +18,9 @@ from hftune.errors import (
     WeightsError,
 )
 from hftune.hub.client import HubSettings
-from hftune.hub.pull import pull, resolve_commit
+from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
+from hftune.hub.resolve import resolve_commit
 from hftune.hub.server import RunningHub
 
 WEIGHTS = b"\x01\x02\x03" * 1000
