@@ -122,8 +122,41 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeakFacts:
+    """How many of a split's images training has too: with the same pixels, or nearly the same."""
+
+    split: str
+    images: int
+    exact: int
+    near: int = 0
+
+    @property
+    def share(self) -> float:
+        """The share of the split, 0..1, that training has too."""
+        return (self.exact + self.near) / max(1, self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFacts:
+    """What was found when images were compared with the training images.
+
+    `near` says whether near duplicates were looked for. Of the `images` that training has,
+    `repeated` have the pixels of an earlier one, and `conflicting` of these another label.
+    """
+
+    near: bool
+    images: int
+    repeated: int
+    conflicting: int
+    leaks: tuple[LeakFacts, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """Where data came from, for the card: all None or empty for plain local files."""
+    """Where data came from, for the card: all None or empty for plain local files.
+
+    `audit` is None where nothing was compared.
+    """
 
     repo_id: str | None = None
     commit: str | None = None
@@ -131,6 +164,7 @@ class DataFacts:
     license: str | None = None
     path: str | None = None
     split_rule: str = ""
+    audit: AuditFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def print_description(description: Description) -> None:
 
 def table_lines(table: Table) -> list[str]:
     """Give a table's lines: columns of numbers to the right, of text to the left."""
-    rows = [[cell_text(cell) for cell in row] for row in table.rows]
+    rows = [[cell_text(cell) for cell in row] for row in table.rows[: table.shown]]
     numeric = [
         all(isinstance(cell, int | float | None) for cell in column)
         for column in zip(*table.rows, strict=True)
@@ -80,6 +80,8 @@ def table_lines(table: Table) -> list[str]:
             for text, width, right in zip(row, widths, numeric or [False] * len(row), strict=True)
         ]
         lines.append("  ".join(cells).rstrip())
+    if len(rows) < len(table.rows):
+        lines.append(f"and {len(table.rows) - len(rows):,} more; --json lists all")
     return lines
 
 

@@ -44,25 +44,38 @@ def earlier_exact_twins(of: Fingerprints) -> Positions:
     return np.where(twins < np.arange(len(of)), twins, -1).astype(np.int64)
 
 
-def near_twins(of: Fingerprints, among: Fingerprints) -> Positions:
+def near_twins(of: Fingerprints, among: Fingerprints, exact: Positions) -> Positions:
     """Give for each image of `of` the first row of `among` that looks like it, -1 for none.
 
-    int64 [len(of)]. Compares every pair of hashes, in blocks, on all cores.
+    `exact` is what `exact_twins` gave; who has such a twin needs no other and gets -1. Compares
+    all pairs of hashes, in blocks, on all cores. int64 [len(of)].
     """
-    return _first_alike(of, among, np.full(len(of), len(among)))
+    rest = np.flatnonzero(exact < 0)
+    once = np.flatnonzero(earlier_exact_twins(among) < 0)
+    found = _first_alike(of.at(rest), among.at(once), np.full(len(rest), len(once)))
+    return _put(found, once=once, rest=rest, number=len(of))
 
 
-def earlier_near_twins(of: Fingerprints) -> Positions:
-    """Give for each image the first image before it that looks like it, -1 for none."""
-    return _first_alike(of, of, np.arange(len(of)))
+def earlier_near_twins(of: Fingerprints, exact: Positions) -> Positions:
+    """Give for each image the first image before it that looks like it, -1 for none.
+
+    `exact` is what `earlier_exact_twins` gave; who has such a twin gets -1.
+    """
+    once = np.flatnonzero(exact < 0)
+    found = _first_alike(of.at(once), of.at(once), np.arange(len(once)))
+    return _put(found, once=once, rest=once, number=len(of))
 
 
-def _keys(prints: Fingerprints) -> NDArray[np.bytes_]:
+def _put(found: Positions, *, once: Positions, rest: Positions, number: int) -> Positions:
+    """Give twins, found among the rows `once` for the rows `rest`, by all `number` rows."""
+    twins = np.full(number, -1, dtype=np.int64)
+    twins[rest[found >= 0]] = once[found[found >= 0]]
+    return twins
+
+
+def _keys(prints: Fingerprints) -> NDArray[np.void]:
     """Give the digests as values that can be sorted and compared whole."""
-    whole = np.ascontiguousarray(prints.digests)
-    keys: NDArray[np.bytes_] = whole.view([("high", ">u8"), ("low", ">u8")]).reshape(-1)
-    assert whole.shape[1] == DIGEST_BYTES
-    return keys
+    return np.ascontiguousarray(prints.digests).view(f"V{DIGEST_BYTES}").reshape(-1)
 
 
 def _first_alike(of: Fingerprints, among: Fingerprints, before: Positions) -> Positions:

@@ -7,13 +7,14 @@ A data source is a function (*, options) -> Found: a part for "train" and, where
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hftune.components import bind
-from hftune.core import LabelSpace, ProblemName, Split, Splits
+from hftune.core import AuditFacts, LabelSpace, ProblemName, Split, Splits
+from hftune.data.audit import Audited, audit
 from hftune.data.columns import check_columns
 from hftune.data.folder_source import image_folder
 from hftune.data.hub_source import hub_dataset
@@ -70,12 +71,17 @@ class _Readable:
     def at(self, rows: Positions) -> _Readable:
         return replace(self, positions=self.positions[rows], labels=self.labels.at(rows))
 
+    def key(self, row: int) -> str:
+        """Name one row for a message."""
+        return self.part.key(int(self.positions[row]))
+
 
 def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
     """Open a recipe's data: train, val and perhaps test, checked, under one label space.
 
     The first opening decodes every image once. Side effect: fills caches. Raises DataError for data
-    that cannot be used, HubError and its kin where the Hub cannot give it.
+    that cannot be used, LeakError where training has too much of another split, HubError and its
+    kin where the Hub cannot give it.
     """
     found = find_data(data)
     readable = {
@@ -84,6 +90,7 @@ def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
     }
     space = _label_space(readable["train"].labels, problem, where=data.source.name)
     rules = _carve_absent(readable, data)
+    audited = _audit(readable, data)
     targets = {name: _encode(one.labels, space) for name, one in readable.items()}
     labels = _with_facts(space, targets["train"])
     splits = {
@@ -94,7 +101,7 @@ def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
         val=splits["val"],
         test=splits.get("test"),
         labels=labels,
-        facts=replace(found.facts, split_rule="; ".join(rules)),
+        facts=replace(found.facts, split_rule="; ".join(rules), audit=audited),
     )
 
 
@@ -189,6 +196,29 @@ def _carve_absent(readable: dict[str, _Readable], data: DataRecipe) -> list[str]
             remedy="keep some of the training images for it: data.val=10%",
         )
     return rules
+
+
+def _audit(readable: Mapping[str, _Readable], data: DataRecipe) -> AuditFacts | None:
+    """Compare the images of the splits as the recipe says; None where it says not to."""
+    if data.audit.leaks == "off":
+        return None
+    splits = {
+        name: Audited(
+            name=name,
+            prints=one.scan.fingerprints.at(one.positions),
+            key=one.key,
+            labels=_plain_labels(one.labels),
+        )
+        for name, one in readable.items()
+    }
+    return audit(splits, data.audit)
+
+
+def _plain_labels(labels: RowLabels | RowNumbers) -> list[Hashable]:
+    """Give the label of each row as a value that equals another where the labels do."""
+    if isinstance(labels, RowNumbers):
+        return list(labels.values.tolist())
+    return [frozenset(names) for names in labels.names]
 
 
 def _strata(train: _Readable, data: DataRecipe, *, share: float) -> Strata:

@@ -9,11 +9,12 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of equal length under `columns`."""
+    """Rows of equal length under `columns`; text shows the first `shown` of them, None for all."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    shown: int | None = None
 
     def to_json(self) -> list[dict[str, Cell]]:
         """Give each row as a mapping from column to value."""

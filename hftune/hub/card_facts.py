@@ -76,8 +76,7 @@ class CardFacts:
     share of right answers and none is given, the Wilson score interval is used. `training` maps a
     short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
     version. `picture` (of what is taken for what) is a path in the repository. `tags` come after
-    those of every card. `leaks` says what a check for images in several splits found; None if none
-    was made. `frozen` is None where everything trained.
+    those of every card. `frozen` is None where everything trained.
     """
 
     run: str
@@ -97,7 +96,6 @@ class CardFacts:
     samples: tuple[WidgetSample, ...] = ()
     picture: str | None = None
     tags: tuple[str, ...] = ()
-    leaks: str | None = None
     frozen: FrozenFacts | None = None
     limits: tuple[str, ...] = ()
     summary: str | None = None

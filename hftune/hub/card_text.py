@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hftune.core import EvalResult
+from hftune.hub.card_audit import audit_section
 from hftune.hub.card_facts import CardFacts
 from hftune.hub.card_frozen import frozen_section
 from hftune.hub.card_number import number_limit, number_section, number_sentence
@@ -48,6 +49,7 @@ def human_part(facts: CardFacts) -> str:
         _training(facts),
         frozen_section(facts.frozen, repo_id=facts.repo_id) if facts.frozen else "",
         _data(facts),
+        audit_section(facts.data.audit) if facts.data.audit else "",
         _limits(facts),
         _lineage(facts),
         _versions(facts),
@@ -141,7 +143,12 @@ def _metrics(facts: CardFacts) -> str:
     if not rows:
         return "## Results\n\nNot evaluated."
     table = _table(["Split", "Metric", "Value", "95% interval", "Images"], rows)
-    return "## Results\n\n" + table
+    left_out = [
+        f"{split_title(result.split)}: {result.num_bad} more could not be read and count nowhere."
+        for result in facts.results
+        if result.num_bad
+    ]
+    return "\n\n".join(["## Results", table, *left_out])
 
 
 def _interval(facts: CardFacts, result: EvalResult, name: str) -> tuple[float, float] | None:
@@ -199,7 +206,6 @@ def _data(facts: CardFacts) -> str:
         ("Revision", data.commit),
         ("Split rule", data.split_rule or None),
         ("Licence", data.license),
-        ("Images in several splits", facts.leaks),
     )
     rows += [[name, _cell(text)] for name, text in optional if text is not None]
     counts = (f"{count} {split_title(name)}" for name, count in facts.counts.items())

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hftune.core import (
+    AuditFacts,
     BaseFacts,
     DataFacts,
     EvalResult,
     InputSpec,
     LabelSpace,
+    LeakFacts,
     ProblemName,
     Spread,
 )
@@ -202,12 +204,21 @@ def read_data_record(run: Path) -> DataRecord:
     """Read `data.json`. Raises RunFolderError."""
     path = _need(run, DATA_FILE)
     raw = read_mapping(path)
-    raw["facts"] = build_record(DataFacts, _part(raw, "facts", path), f"{path}: facts")
+    raw["facts"] = _data_facts(_part(raw, "facts", path), f"{path}: facts")
     splits = _part(raw, "splits", path)
     raw["splits"] = {
         name: _split_record(split, f"{path}: splits.{name}") for name, split in splits.items()
     }
     return build_record(DataRecord, raw, str(path))
+
+
+def _data_facts(raw: Any, where: str) -> DataFacts:
+    facts = build_record(DataFacts, raw, where)
+    if facts.audit is None:
+        return facts
+    audit = build_record(AuditFacts, facts.audit, f"{where}.audit")
+    leaks = tuple(build_record(LeakFacts, leak, f"{where}.audit.leaks") for leak in audit.leaks)
+    return replace(facts, audit=replace(audit, leaks=leaks))
 
 
 def _split_record(raw: Any, where: str) -> SplitRecord:

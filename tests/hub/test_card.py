@@ -76,7 +76,6 @@ FACTS = CardFacts(
     intervals={("test", "macro_f1"): (0.7, 0.84)},
     samples=(WidgetSample(path="samples/1.jpg", title="A cell", scores={"no": 0.9, "a|b": 0.1}),),
     picture="confusion.png",
-    leaks="none found",
     limits=("Only daylight.",),
 )
 
@@ -158,6 +157,12 @@ def test_rows_tell_count_and_interval() -> None:
     assert "| test | Macro F1 | 0.7700 | 0.7000 to 0.8400 | 100 |" in text
     assert "| validation | Macro F1 | 0.8800 |  | 100 |" in text
     assert "| no | 60 | 0.8100 |" in text
+
+
+def test_images_that_could_not_be_judged_are_told() -> None:
+    assert "could not be read" not in write_card(FACTS, None)
+    text = write_card(replace(FACTS, results=(VAL, replace(TEST, num_bad=3))), None)
+    assert "\n\ntest: 3 more could not be read and count nowhere.\n\n" in text
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.8, 100), (0.5, 7), (0.01, 2000)])
