@@ -18,6 +18,7 @@ from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import changed_settings, to_yaml
 from hftune.train.average_record import SOUP_FILE
+from hftune.train.bad_images import add_to_quarantine
 from hftune.train.plan import plan_to_json
 from hftune.train.run_facts import DATA_FILE, MODEL_FILE, DataRecord, ModelRecord, SplitRecord
 from hftune.train.world import World
@@ -97,7 +98,10 @@ def check_same_data(run: Path, splits: Splits) -> None:
 def write_run_facts(
     run: Path, plan: RunPlan, model: Model, splits: Splits, *, world: World
 ) -> None:
-    """Write recipe.yaml, plan.json, environment.json, model.json and data.json. Rank 0 only."""
+    """Write recipe.yaml, plan.json, environment.json, model.json and data.json. Rank 0 only.
+
+    Under quarantine the images that were left out of the splits are listed, too.
+    """
     run.mkdir(parents=True, exist_ok=True)
     for folder in (run, run / "checkpoints"):
         if folder.is_dir():
@@ -107,6 +111,8 @@ def write_run_facts(
     write_json(run / "environment.json", describe_environment(world))
     write_json(run / MODEL_FILE, model_record(plan.recipe, model, splits).to_json())
     write_json(run / DATA_FILE, data_record(splits).to_json())
+    if plan.recipe.data.on_bad_image == "quarantine" and splits.left_out:
+        add_to_quarantine(run, splits.left_out)
 
 
 def model_record(recipe: Recipe, model: Model, splits: Splits) -> ModelRecord:

@@ -15,6 +15,7 @@ from hftune.train.bad_images import QUARANTINE_FILE, BadImages
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.results import judge_best
+from hftune.train.run_folder import write_run_facts
 from hftune.train.world import join_world
 from tests.drawn import damage
 
@@ -75,6 +76,23 @@ def test_a_run_that_goes_on_adds_to_the_list_and_lists_nothing_twice(run):
     BadImages("quarantine", run).tell([bad(7), bad(2)])
     BadImages("quarantine", run).tell([bad(2), bad(3)])
     assert [entry["name"] for entry in listed(run)] == ["train/7.png", "train/2.png", "train/3.png"]
+
+
+def test_images_left_out_before_the_run_are_listed_under_quarantine(
+    make_recipe, make_tiny_model, make_splits, tmp_path
+):
+    splits = replace(make_splits(), left_out=(bad(5), bad(9, "val")))
+    model = make_tiny_model()
+    for policy, names in (("quarantine", ["train/5.png", "val/9.png"]), ("skip", None)):
+        recipe = make_recipe(data=DataRecipe(source=SOURCE, workers=0, on_bad_image=policy))
+        plan = make_plan(recipe, model, splits, join_world())
+        folder = tmp_path / policy
+        for _ in range(2):  # the second time as a run that goes on
+            write_run_facts(folder, plan, model, splits, world=join_world())
+        if names is None:
+            assert not (folder / QUARANTINE_FILE).exists()
+        else:
+            assert [entry["name"] for entry in listed(folder)] == names
 
 
 def test_settling_stops_where_bad_images_do(make_splits):
