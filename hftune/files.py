@@ -56,6 +56,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Give the value in a JSON file. Raises FileNotFoundError, and ValueError for anything else.
+
+    Numbers are finite and texts are Unicode, so that whatever was read can be written and shown.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return value
+
+
 @contextlib.contextmanager
 def committed_folder(final: Path) -> Iterator[Path]:
     """Give a hidden folder to fill; on a clean exit flush it and rename it to `final`.

@@ -14,7 +14,7 @@ from hftune.data.patience import Patience
 from hftune.errors import DataError
 
 # Nothing else is opened: of Pillow's other formats some hand the file to another program (EPS).
-FORMATS = "JPEG MPO PNG WEBP GIF TIFF BMP DIB PPM JPEG2000 AVIF".split()
+FORMATS = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF"]
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -1,5 +1,6 @@
 """From a decoded image to the pixels a model wants, for training and for evaluation."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from hftune.errors import ComponentError, ModelError
 from hftune.recipe.schema import Component
 
 _MODES = {1: "L", 3: "RGB"}
+_MOST_SIDE = 16_384
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 
 class EvalTransform:
@@ -82,6 +85,7 @@ class _Channels:
                 allowed="1 (grey) or 3 (RGB), with a mean and a standard deviation each",
                 where="model.channels",
             )
+        _refuse_odd(spec)
         self.mode = _MODES[spec.channels]
         self.early = self.mode == "L" or spec.crop_mode == "border"
 
@@ -90,6 +94,22 @@ class _Channels:
 
     def at_last(self, image: Image) -> Image:
         return image if image.mode == self.mode else image.convert(self.mode)
+
+
+def _refuse_odd(spec: InputSpec) -> None:
+    """Raise ModelError for a size, share or spread that no image can be brought to."""
+    fit = {
+        "height": 0 < spec.height <= _MOST_SIDE,
+        "width": 0 < spec.width <= _MOST_SIDE,
+        "mean": all(map(math.isfinite, spec.mean)),
+        "std": all(math.isfinite(value) and value != 0 for value in spec.std),
+        "crop_fraction": 0 < spec.crop_fraction <= 1,
+        "interpolation": spec.interpolation in _INTERPOLATIONS,
+        "crop_mode": spec.crop_mode in ("center", "squash", "border"),
+    }
+    odd = [f"{name}: {getattr(spec, name)!r}" for name, fits in fit.items() if not fits]
+    if odd:
+        raise ModelError("no image can be made as this model wants it", found="\n".join(odd))
 
 
 def eval_transform(spec: InputSpec) -> EvalTransform:

@@ -52,7 +52,7 @@ def _describe_source(source: RepoRef, *, name: str) -> Description:
     config = read_config(source.folder, repo_id=source.repo_id)
     content = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
     names = config.label_names or known_names(content, config.hub_id)
-    stated = content.get("num_classes") or content.get("pretrained_cfg", {}).get("num_classes")
+    stated = content.get("num_classes") or (content.get("pretrained_cfg") or {}).get("num_classes")
     count = len(names) or stated or _IMAGENET_CLASSES
     facts: dict[str, Cell] = {} if source.commit is None else {"commit": source.commit}
     facts |= {

@@ -145,6 +145,8 @@ def _refusal(
 
 def _option_names(config: HubConfig) -> list[str]:
     """Name the options of the architecture's class, which is only known once one is built."""
-    plain = _create(config, {}, seed=0)
+    plain = _create(
+        HubConfig(architecture=config.architecture, pretrained_cfg={}, model_args={}), {}, seed=0
+    )
     names = inspect.signature(type(plain).__init__).parameters
     return [name for name in names if name not in (*_OWN_SETTINGS, "self", "kwargs", "cfg")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from timm.models import split_model_name_tag as split_tag
 
 from hftune.core import RepoRef
 from hftune.errors import ModelError, WeightsError
+from hftune.files import read_json
+from hftune.model.config_facts import checked_facts, checked_options
 from hftune.model.weights import PICKLED
 
 _KNOWN = {entry.name for entry in dataclasses.fields(PretrainedCfg)}
@@ -65,13 +66,13 @@ def read_config(folder: Path, *, repo_id: str | None) -> HubConfig:
     nested = content.get("pretrained_cfg")
     # Old timm repositories keep everything on one level.
     stated = nested if isinstance(nested, dict) else content
-    model_args = content.get("model_args")
+    stated = checked_facts({"num_classes": content.get("num_classes"), **stated}, where=str(path))
     names = content.get("label_names") or stated.get("label_names") or stated.get("labels")
     offset = stated.get("label_offset")
     return HubConfig(
         architecture=known_architecture(architecture, where=str(path)),
         pretrained_cfg=_facts(PretrainedCfg(**{k: v for k, v in stated.items() if k in _KNOWN})),
-        model_args=dict(model_args) if isinstance(model_args, dict) else {},
+        model_args=checked_options(content.get("model_args"), where=str(path)),
         label_names=_ordered(names),
         label_offset=offset if isinstance(offset, int) else 0,
         hub_id=repo_id or _hub_id(stated),
@@ -135,7 +136,7 @@ def weights_in(source: RepoRef) -> Path:
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        content: object = json.loads(path.read_text(encoding="utf-8"))
+        content: object = read_json(path)
     except FileNotFoundError as error:
         raise ModelError(
             "this folder holds no timm model",
@@ -144,7 +145,7 @@ def _read_json(path: Path) -> dict[str, object]:
             remedy="choose a repository in timm's Hub format, or set model.architecture and "
             "model.weights",
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ModelError("this file is no JSON", found=str(error), where=str(path)) from error
     if not isinstance(content, dict):
         raise ModelError("this file holds no settings", where=str(path), allowed="a JSON object")

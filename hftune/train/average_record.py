@@ -5,7 +5,7 @@ soup.json     SoupRecord     of a soup: whose weights were averaged, and how the
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,7 @@ def read_average_record(run: Path) -> AverageRecord | None:
     path = run / AVERAGE_FILE
     if not path.is_file():
         return None
-    raw = read_mapping(path)
-    raw["points"] = tuple(raw.get("points", ()))
-    return build_record(AverageRecord, raw, str(path))
+    return build_record(AverageRecord, read_mapping(path), str(path))
 
 
 def read_soup_record(run: Path) -> SoupRecord | None:
@@ -90,13 +88,7 @@ def read_soup_record(run: Path) -> SoupRecord | None:
     path = run / SOUP_FILE
     if not path.is_file():
         return None
-    raw = read_mapping(path)
-    for key, cls in (("ingredients", SoupIngredient), ("decisions", SoupDecision)):
-        items = enumerate(raw.get(key, ()))
-        raw[key] = tuple(build_record(cls, item, f"{path}: {key}[{i}]") for i, item in items)
-    record = build_record(SoupRecord, raw, str(path))
-    decisions = tuple(replace(one, members=tuple(one.members)) for one in record.decisions)
-    return replace(record, members=tuple(record.members), decisions=decisions)
+    return build_record(SoupRecord, read_mapping(path), str(path))
 
 
 def finite_or_none(value: float | None) -> float | None:

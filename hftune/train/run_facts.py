@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hftune.core import (
-    AuditFacts,
     BaseFacts,
     DataFacts,
     EvalResult,
     InputSpec,
     LabelSpace,
-    LeakFacts,
     ProblemName,
     Spread,
 )
@@ -37,6 +35,7 @@ MODEL_FILE = "model.json"
 DATA_FILE = "data.json"
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
+PLAN_FILE = "plan.json"
 BEST_WEIGHTS = "best/model.safetensors"
 BEST_STATE = "best/state.json"
 
@@ -191,51 +190,19 @@ def read_run(run: Path) -> RunFacts:
 def read_model_record(run: Path) -> ModelRecord:
     """Read `model.json`. Raises RunFolderError."""
     path = _need(run, MODEL_FILE)
-    raw = read_mapping(path)
-    raw["label_names"] = tuple(str(name) for name in raw.get("label_names", ()))
-    spec = dict(_part(raw, "input_spec", path))
-    spec["mean"], spec["std"] = tuple(spec.get("mean", ())), tuple(spec.get("std", ()))
-    raw["input_spec"] = build_record(InputSpec, spec, f"{path}: input_spec")
-    raw["base"] = build_record(BaseFacts, _part(raw, "base", path), f"{path}: base")
-    return build_record(ModelRecord, raw, str(path))
+    return build_record(ModelRecord, read_mapping(path), str(path))
 
 
 def read_data_record(run: Path) -> DataRecord:
     """Read `data.json`. Raises RunFolderError."""
     path = _need(run, DATA_FILE)
-    raw = read_mapping(path)
-    raw["facts"] = _data_facts(_part(raw, "facts", path), f"{path}: facts")
-    splits = _part(raw, "splits", path)
-    raw["splits"] = {
-        name: _split_record(split, f"{path}: splits.{name}") for name, split in splits.items()
-    }
-    return build_record(DataRecord, raw, str(path))
-
-
-def _data_facts(raw: Any, where: str) -> DataFacts:
-    facts = build_record(DataFacts, raw, where)
-    if facts.audit is None:
-        return facts
-    audit = build_record(AuditFacts, facts.audit, f"{where}.audit")
-    leaks = tuple(build_record(LeakFacts, leak, f"{where}.audit.leaks") for leak in audit.leaks)
-    return replace(facts, audit=replace(audit, leaks=leaks))
-
-
-def _split_record(raw: Any, where: str) -> SplitRecord:
-    record = build_record(SplitRecord, raw, where)
-    if record.spread is None:
-        return record
-    return replace(record, spread=build_record(Spread, record.spread, f"{where}.spread"))
+    return build_record(DataRecord, read_mapping(path), str(path))
 
 
 def read_results_record(run: Path) -> ResultsRecord:
     """Read `results.json`. Raises RunFolderError."""
     path = _need(run, RESULTS_FILE)
-    raw = read_mapping(path)
-    for key, cls in (("evaluations", EvalResult), ("phases", PhaseRecord)):
-        items = enumerate(raw.get(key, ()))
-        raw[key] = tuple(build_record(cls, item, f"{path}: {key}[{i}]") for i, item in items)
-    return build_record(ResultsRecord, raw, str(path))
+    return build_record(ResultsRecord, read_mapping(path), str(path))
 
 
 def _need(run: Path, name: str) -> Path:
@@ -252,10 +219,3 @@ def _need(run: Path, name: str) -> Path:
             remedy="let the run finish: the same train command goes on where it stopped",
         )
     return path
-
-
-def _part(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    value = raw.get(key)
-    if not isinstance(value, Mapping):
-        raise RunFolderError(f"{path.name} has no object '{key}'", where=str(path))
-    return value
