@@ -53,11 +53,11 @@ def one_size(stage: Stage, disk: Path, size: int, expected: dict[str, str]) -> d
     said = stage.folder / "said-0.txt"
     said.write_text("")
     with small_disk(disk, size):
-        codes = finish(start(stage, disk / "run", dying=None, die_at=None))
+        codes = finish(start(stage, disk / "run"))
         first = said.read_text()
         said.write_text("")
         subprocess.run(["mount", "-o", "remount,size=1G", str(disk)], check=True)
-        after = finish(start(stage, disk / "run", dying=None, die_at=None))
+        after = finish(start(stage, disk / "run"))
         same = after == [0] and outcome(disk / "run") == expected
     return {
         "size": size,
@@ -81,7 +81,7 @@ def main() -> None:
         draw_images(folder / "images")
         stage = Stage(folder=folder, recipe=write_recipe(folder, workers=0), processes=1)
         with small_disk(disk, 2**30):
-            if finish(start(stage, disk / "run", dying=None, die_at=None)) != [0]:
+            if finish(start(stage, disk / "run")) != [0]:
                 sys.exit((folder / "said-0.txt").read_text())
             expected, whole = outcome(disk / "run"), used(disk)
         draw = random.Random(wanted.seed)

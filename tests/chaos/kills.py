@@ -18,9 +18,11 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SAVE_EVERY = 2
 STEPS = 12
@@ -29,7 +31,7 @@ LONGEST_LIFE = 240.0
 
 RECIPE = """\
 run: chaos
-model: {{architecture: test_resnet, pretrained: false, image_size: 32, drop_rate: 0.1}}
+model: {{architecture: {architecture}, pretrained: false, image_size: 32, drop_rate: 0.1}}
 data:
   source: {{name: image_folder, path: {images}}}
   workers: {workers}
@@ -77,51 +79,78 @@ class Stage:
     processes: int
 
 
-def live(stage: Stage, run: Path, rank: int, port: int, *, die_at: int | None) -> None:
-    """Be one process of a run; never returns. `die_at` counts changes of the run's folder."""
-    os.setsid()
-    quiet = os.open(stage.folder / f"said-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    if stage.processes > 1:
-        os.environ.update(
-            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(stage.processes),
-            LOCAL_WORLD_SIZE=str(stage.processes), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-        )  # fmt: skip
-    changes = 0
-
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal changes
-        if event not in _CHANGES or not str(arguments[0]).startswith(str(run)):
-            return
-        if event == "open" and not int(arguments[2]) & (os.O_WRONLY | os.O_RDWR):  # type: ignore[call-overload]
-            return
-        changes += 1
-        if changes == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-
-    from tests.chaos import whole_life
-
-    code = whole_life.whole_life(stage.recipe, run)
-    if rank == 0:
-        (stage.folder / "changes.txt").write_text(str(changes))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def start(stage: Stage, run: Path, *, dying: int | None, die_at: int | None) -> list[int]:
-    """Fork one life of a run; the rank `dying` kills itself at its change number `die_at`."""
+def forked(stage: Stage, life: Callable[[int], int]) -> list[int]:
+    """Fork the processes of one life of a run; each ends with the code that `life(rank)` gives."""
     port = free_port()
     lives = []
     for rank in range(stage.processes):
         process = os.fork()
         if process == 0:
-            live(stage, run, rank, port, die_at=die_at if rank == dying else None)
+            _settle(stage, rank, port)
+            code = life(rank)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
         lives.append(process)
     return lives
+
+
+def _settle(stage: Stage, rank: int, port: int) -> None:
+    """Make a fork a process of its own: session, output, and what a launcher tells it."""
+    os.setsid()
+    said = os.open(stage.folder / f"said-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    if stage.processes > 1:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(stage.processes),
+            LOCAL_WORLD_SIZE=str(stage.processes), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )  # fmt: skip
+
+
+def die_at_change(run: Path, number: int | None, count: Path | None) -> Callable[[], None]:
+    """Watch the changes of the run's folder, and be killed at change `number`.
+
+    Gives what writes how many there were to `count`.
+    """
+    changes = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal changes
+        if event not in _CHANGES or not str(arguments[0]).startswith(str(run)):
+            return
+        if event == "open" and not int(arguments[2]) & (os.O_WRONLY | os.O_RDWR):
+            return
+        changes += 1
+        if changes == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note() -> None:
+        if count is not None:
+            count.write_text(str(changes))
+
+    sys.addaudithook(watch)
+    return note
+
+
+def start(
+    stage: Stage, run: Path, *, dying: int | None = None, die_at: int | None = None
+) -> list[int]:
+    """Fork one life of a run; the rank `dying` is killed at its change number `die_at`."""
+
+    def life(rank: int) -> int:
+        from tests.chaos.whole_life import whole_life
+
+        note = die_at_change(
+            run,
+            die_at if rank == dying else None,
+            stage.folder / "changes.txt" if rank == 0 else None,
+        )
+        code = whole_life(stage.recipe, run)
+        note()
+        return code
+
+    return forked(stage, life)
 
 
 def finish(lives: list[int]) -> list[int] | None:
@@ -237,7 +266,7 @@ def one_run(
 
 def compare(stage: Stage, run: Path, tally: Tally, expected: dict[str, str]) -> None:
     """Let a run go on to its end and note every file that differs from the undisturbed one's."""
-    codes = finish(start(stage, run, dying=None, die_at=None))
+    codes = finish(start(stage, run))
     tally.runs += 1
     if codes is None or any(codes):
         tally.different.append(f"{run.name}: ended with {codes}")
@@ -264,11 +293,17 @@ def draw_images(root: Path) -> None:
             Image.fromarray(pixels).save(path)
 
 
-def write_recipe(folder: Path, *, workers: int) -> Path:
+def write_recipe(folder: Path, *, workers: int, architecture: str = "test_resnet") -> Path:
     """Write the recipe over the images in `folder`."""
     path = folder / "chaos.yaml"
     path.write_text(
-        RECIPE.format(images=folder / "images", workers=workers, steps=STEPS, save_every=SAVE_EVERY)
+        RECIPE.format(
+            images=folder / "images",
+            workers=workers,
+            architecture=architecture,
+            steps=STEPS,
+            save_every=SAVE_EVERY,
+        )
     )
     return path
 
@@ -291,7 +326,7 @@ def main() -> None:
         stage = Stage(folder=folder, recipe=recipe, processes=wanted.processes)
         before = time.monotonic()
         first = folder / "undisturbed"
-        codes = finish(start(stage, first, dying=None, die_at=None))
+        codes = finish(start(stage, first))
         if codes is None or any(codes):
             sys.exit((folder / "said-0.txt").read_text())
         length = time.monotonic() - before
