@@ -7,13 +7,13 @@ A data source is a function (*, options) -> Found: a part for "train" and, where
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hftune.components import bind
-from hftune.core import AuditFacts, LabelSpace, ProblemName, Split, Splits
+from hftune.core import AuditFacts, BadImage, LabelSpace, ProblemName, Split, Splits
 from hftune.data.audit import Audited, audit
 from hftune.data.columns import check_columns
 from hftune.data.folder_source import image_folder
@@ -88,6 +88,7 @@ def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
         name: _drop_unreadable(part, _read(part, problem), data)
         for name, part in found.parts.items()
     }
+    left_out = [bad for name, one in readable.items() for bad in _left_out(name, one)]
     space = _label_space(readable["train"].labels, problem, where=data.source.name)
     rules = _carve_absent(readable, data)
     audited = _audit(readable, data)
@@ -102,6 +103,7 @@ def open_splits(data: DataRecipe, *, problem: ProblemName) -> Splits:
         test=splits.get("test"),
         labels=labels,
         facts=replace(found.facts, split_rule="; ".join(rules), audit=audited),
+        left_out=tuple(left_out),
     )
 
 
@@ -165,6 +167,12 @@ def _drop_unreadable(part: Part, labels: RowLabels | RowNumbers, data: DataRecip
         )
     positions = np.array([p for p in range(len(part)) if p not in bad], dtype=np.int64)
     return _Readable(part=part, scan=scan, positions=positions, labels=labels.at(positions))
+
+
+def _left_out(name: str, readable: _Readable) -> Iterator[BadImage]:
+    part = readable.part
+    for position, reason in sorted(readable.scan.unreadable.items()):
+        yield BadImage(split=name, row=position, name=part.key(position), reason=reason)
 
 
 def _carve_absent(readable: dict[str, _Readable], data: DataRecipe) -> list[str]:

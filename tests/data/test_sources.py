@@ -101,6 +101,9 @@ def test_unreadable_image_is_left_out_with_its_name(
     assert "train/cat/001.png" not in keys(splits, "train")
     assert splits.train.rows.targets.tolist() == [0] * 7 + [1] * 6
     assert "left out 1 of the 14 images of 'train'" in caplog.text
+    (bad,) = splits.left_out
+    assert (bad.split, bad.row, bad.name) == ("train", 1, "train/cat/001.png")
+    assert bad.reason.startswith("UnidentifiedImageError")
     assert "train/cat/001.png" in caplog.text
 
 
