@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from hftune.errors import DiskError
 from hftune.files import (
+    check_room,
     committed_folder,
     digest_file,
     digest_json,
@@ -277,6 +278,26 @@ def test_a_folder_without_permission_is_one_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(DiskError, match="cannot be written"):
         write_bytes(tmp_path / "file", b"")
+
+
+def test_room_is_found_where_the_first_folder_that_exists_lies(tmp_path: Path) -> None:
+    check_room(tmp_path / "a" / "b", needed=1, purpose="a file")
+    assert names_in(tmp_path) == []
+
+
+def test_lack_of_room_is_one_error_with_both_sizes(tmp_path: Path) -> None:
+    with pytest.raises(DiskError) as caught:
+        check_room(tmp_path / "a", needed=2**70, purpose="a file")
+    assert caught.value.problem == "there is no room for a file"
+    assert str(caught.value.found).endswith(" free")
+    assert str(caught.value.allowed).endswith(" or more")
+    assert caught.value.where == str(tmp_path / "a")
+
+
+def test_room_in_a_place_that_cannot_be_written_is_none(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(DiskError, match="cannot be written"):
+        check_room(tmp_path / "runs" / "name", needed=1, purpose="a file")
 
 
 def test_other_errors_of_the_system_pass_unchanged() -> None:

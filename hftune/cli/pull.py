@@ -67,7 +67,7 @@ def print_fetched(recipe: str, overrides: Sequence[str], *, as_json: bool) -> No
         if need.place == "local":
             return "local"
         if need.place == "network":
-            return "needs a network: leave it out (null) and use 'hftune push' later"
+            return "needs a network: set it to null, 'hftune push' later"
         return f"{need.files} files, {format_size(need.size)}, commit {need.commit}"
 
     needs = fetch_recipe(load_recipe(recipe, overrides))
@@ -75,9 +75,10 @@ def print_fetched(recipe: str, overrides: Sequence[str], *, as_json: bool) -> No
         json.dump({"recipe": recipe, "needs": [need.to_json() for need in needs]}, sys.stdout)
         print()
         return
+    longest = max((len(need.setting) for need in needs), default=0)
     width = max((len(need.name) for need in needs), default=0)
     for need in needs:
-        print(f"{need.setting:<16} {need.name:<{width}}  {shown(need)}")
+        print(f"{need.setting:<{longest}}  {need.name:<{width}}  {shown(need)}")
     if not any(need.place == "hub" for need in needs):
         print("this recipe takes nothing from the Hub")
 

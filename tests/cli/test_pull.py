@@ -73,3 +73,42 @@ def test_wrong_requests_have_exit_code_2(
 ) -> None:
     assert invoke(["pull", repo]) == 2
     assert text in capsys.readouterr().err
+
+
+LOCAL = """\
+run: small
+model: {architecture: test_vit, weights: ./own.safetensors}
+data: {source: {name: image_folder, path: ./images}}
+hub: {push_to: me/small}
+"""
+
+
+def test_what_a_recipe_needs_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "small.yaml").write_text(LOCAL)
+    words = ["pull", "--recipe", str(tmp_path / "small.yaml")]
+    assert invoke([*words, "data.source.path=./other"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "model.weights  ./own.safetensors  local",
+        "data.source    ./other            local",
+        "hub.push_to    me/small           needs a network: set it to null, 'hftune push' later",
+        "this recipe takes nothing from the Hub",
+    ]
+    assert invoke([*words, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert [need["place"] for need in value["needs"]] == ["local", "local", "network"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "one repository, such as org/name"),
+        (["org/a", "org/b"], "org/a org/b"),
+        (["--recipe", "small.yaml", "--to", "copy"], "--to beside --recipe"),
+        (["--recipe", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_unclear_requests_have_exit_code_2(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["pull", *words]) == 2
+    assert text in capsys.readouterr().err

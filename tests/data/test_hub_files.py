@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hftune.core import RepoRef
+from hftune.core import DataFacts, RepoRef
 from hftune.data.hub_files import fetch_files
-from hftune.data.hub_source import open_repository
+from hftune.data.hub_source import hub_dataset, open_repository
 from hftune.errors import DataError, HftuneError, HubError, OfflineError
 from hftune.hub.client import HubSettings
-from hftune.hub.ref import parse_ref
 from hftune.hub.seed import seed_repo
 from hftune.hub.server import RunningHub
 from tests.data.conftest import draw
@@ -221,9 +220,9 @@ def test_without_a_hub_another_commit_never_serves(
 
 
 def test_folder_laid_out_like_a_repository_needs_no_hub(squares: Path) -> None:
-    opened = open_repository(parse_ref(str(squares), kind="dataset"), None)
-    assert opened.ref.commit is None
-    assert opened.builder.as_dataset(split="validation")["label"] == [0, 1] * 3
+    found = hub_dataset(repo=str(squares))
+    assert {name: len(part) for name, part in found.parts.items()} == {"train": 12, "val": 6}
+    assert found.facts == DataFacts(config="default", license="cc0-1.0", path=str(squares))
 
 
 def try_cell(

@@ -1,5 +1,6 @@
 import hashlib
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from huggingface_hub import HfApi
 
 from hftune.core import RepoRef
 from hftune.errors import (
+    DiskError,
     HubError,
     HubPermissionError,
     OfflineError,
@@ -18,6 +20,7 @@ from hftune.errors import (
     WeightsError,
 )
 from hftune.hub.client import HubSettings
+from hftune.hub.listing import read_listing
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.hub.resolve import resolve_commit
@@ -316,3 +319,16 @@ def flip(path: Path) -> None:
 def find_blob(root: Path, content: bytes) -> Path:
     [blob] = [path for path in root.rglob("*") if path.is_file() and path.read_bytes() == content]
     return blob
+
+
+def test_files_that_do_not_fit_are_not_begun(
+    make_repo: MakeRepo, repo_id: str, settings: HubSettings
+) -> None:
+    commit = make_repo(MODEL)
+    read_listing(RepoRef(repo_id=repo_id, commit=commit), settings)
+    (kept,) = settings.cache.glob("models--*/hftune/*.json")
+    kept.write_text(re.sub(r'"size": \d+', '"size": 1000000000000000000', kept.read_text()))
+    with pytest.raises(DiskError, match="no room for the 3 files to download") as caught:
+        pull(parse_ref(repo_id, revision=commit), settings=settings)
+    assert caught.value.where == str(settings.cache)
+    assert not list(settings.cache.glob("models--*/blobs/*"))
