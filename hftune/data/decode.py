@@ -26,7 +26,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 # What Pillow's readers raise for damaged, cut short or oversized files.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     EOFError,
@@ -51,7 +51,7 @@ def decode(source: bytes | Path, *, name: str) -> Image.Image:
     """
     try:
         return _PATIENCE.read(lambda: _decode(source))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(
             "this image cannot be read",
             found=f"{type(error).__name__}: {error}",
@@ -67,15 +67,15 @@ def _decode(source: bytes | Path) -> Image.Image:
     with opened as stream, warnings.catch_warnings():
         # Pillow's words about a damaged EXIF block of an image that is whole otherwise.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-        with Image.open(stream, formats=_formats()) as image:
+        with Image.open(stream, formats=readable_formats()) as image:
             image.load()
-            turn = _TURNS.get(_orientation(image))
+            turn = _TURNS.get(orientation_of(image))
             plain = to_grey_or_rgb(image)
             return plain if turn is None else plain.transpose(turn)
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
     """Give those of `FORMATS` that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
@@ -95,11 +95,11 @@ def to_grey_or_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """Give the EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except _DAMAGE:
+    except DAMAGE:
         return 1
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from hftune.data.decode import DAMAGE, orientation_of, readable_formats
 from hftune.errors import DataError
 
 NoteKind = Literal["animated", "mode", "turned", "tiny", "extension"]
@@ -19,7 +20,6 @@ NoteKind = Literal["animated", "mode", "turned", "tiny", "extension"]
 MOST_BYTES = 2**30
 TINY_SIDE = 16
 
-_ORIENTATION = 0x0112
 _PLAIN_MODES = frozenset({"L", "RGB"})
 # 16-bit, 32-bit and floating-point values are scaled in double precision.
 _WIDE_MODES = frozenset({"I", "F"})
@@ -40,28 +40,25 @@ def read_header(source: bytes | Path, *, name: str) -> tuple[Note, ...]:
 
     Nothing is said of what Pillow does not know. Raises DataError for an empty or an enormous one.
     """
-    if _num_bytes(source) == 0:
-        raise _refused("empty: 0 bytes", name)
-    stream = BytesIO(source) if isinstance(source, bytes) else source
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # decoding says what is wrong with a header
-        try:
-            with Image.open(stream) as image:
-                _check_size(image, name)
-                return tuple(_notes(image, source))
-        except Image.DecompressionBombError as error:
-            raise _refused(f"enormous: {error}", name) from error
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
-            return ()  # decoding says so, in its own words
-
-
-def _num_bytes(source: bytes | Path) -> int | None:
-    if isinstance(source, bytes):
-        return len(source)
     try:
-        return source.stat().st_size
-    except OSError:
-        return None
+        # Opened here, as decoding does: Pillow leaves a file open whose first bytes mean nothing.
+        with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+            return _read(stream, source, name)
+    except Image.DecompressionBombError as error:
+        raise _refused(f"enormous: {error}", name) from error
+    except DAMAGE:
+        return ()  # decoding says what is wrong, in its own words
+
+
+def _read(stream: IO[bytes], source: bytes | Path, name: str) -> tuple[Note, ...]:
+    if not stream.read(1):
+        raise _refused("empty: 0 bytes", name)
+    stream.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's words about sizes and damaged EXIF blocks
+        with Image.open(stream, formats=readable_formats()) as image:
+            _check_size(image, name)
+            return tuple(_notes(image, source))
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -95,7 +92,7 @@ def _notes(image: Image.Image, source: bytes | Path) -> Iterator[Note]:
     mode = _word_of_mode(image)
     if mode is not None:
         yield Note(kind="mode", text=mode)
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    orientation = orientation_of(image)
     if orientation in range(2, 9):
         yield Note(kind="turned", text=f"EXIF orientation {orientation}; turned upright")
     if min(image.size) < TINY_SIDE:
