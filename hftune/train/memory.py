@@ -79,7 +79,7 @@ def estimate_phase(plan: RunPlan, model: Model, phase: Phase, device: torch.devi
         weights=num_bytes(_state(model.module)),
         gradients=num_bytes(trainable),
         optimizer=optimizer_bytes(plan, model, phase),
-        copies=_copies(plan, model, phase),
+        copies=copy_bytes(plan, model, phase),
         activations=_activations(plan, model, phase, device),
     )
 
@@ -126,6 +126,11 @@ def saved_bytes(module: nn.Module, inputs: Tensor) -> int:
     return sum(storage.nbytes() for storage in found.values())
 
 
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Give the context in which a model runs in `precision`."""
+    return torch.autocast(device.type, dtype=_AUTOCAST[precision], enabled=precision != "fp32")
+
+
 def num_bytes(tensors: Iterable[Tensor]) -> int:
     """Count the bytes of all values."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -138,8 +143,7 @@ def _activations(plan: RunPlan, model: Model, phase: Phase, device: torch.device
     """
     spec = model.input_spec
     shape = (plan.micro_batch_size, spec.channels, spec.height, spec.width)
-    dtype, layout = _AUTOCAST[plan.precision], memory_layout(plan)
-    autocast = torch.autocast(device.type, dtype=dtype, enabled=plan.precision != "fp32")
+    layout = memory_layout(plan)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             copy = skeleton(model.module, device, layout=layout)
@@ -151,7 +155,7 @@ def _activations(plan: RunPlan, model: Model, phase: Phase, device: torch.device
                 batch_norm=plan.recipe.freeze.batch_norm,
             )
             inputs = torch.empty(shape, device=device, memory_format=layout)
-            with autocast:
+            with autocast(plan.precision, device):
                 return saved_bytes(copy, inputs)
     except RuntimeError as error:  # a forward pass that looks at values
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -159,7 +163,7 @@ def _activations(plan: RunPlan, model: Model, phase: Phase, device: torch.device
         return None
 
 
-def _copies(plan: RunPlan, model: Model, phase: Phase) -> int:
+def copy_bytes(plan: RunPlan, model: Model, phase: Phase) -> int:
     """Count averages of the weights, as far as this phase has them, and the point of L2-SP."""
     optim: OptimRecipe = plan.recipe.optim
     parameters = dict(model.module.named_parameters())

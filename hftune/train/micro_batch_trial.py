@@ -1,0 +1,76 @@
+"""Tries on a GPU whether a micro-batch fits, with drawn images and a copy of the model."""
+
+import copy
+import gc
+
+import torch
+from torch import nn
+
+from hftune.core import Model, Phase, RunPlan
+from hftune.model.freeze import apply_freeze, set_train_mode
+from hftune.optim.optimizers import make_optimizer
+from hftune.train.machine_memory import device_memory
+from hftune.train.memory import autocast, copy_bytes
+from hftune.train.memory_short import is_memory_shortage
+from hftune.train.plan import plan_groups
+from hftune.train.session import memory_layout
+
+# Of the room on the device; the rest is for the wrapper of several processes and fragmentation.
+_SHARE_OF_DEVICE = 0.92
+
+
+def fits_on_gpu(
+    plan: RunPlan, model: Model, phase: Phase, *, device: torch.device, teacher: nn.Module | None
+) -> bool:
+    """Say whether steps of `phase` with the plan's micro-batch fit, `teacher` beside the model.
+
+    Afterwards memory is free again, and weights, buffers and random state are as before.
+    """
+    _free_memory()
+    room = device_memory(device).room
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with torch.random.fork_rng(devices=[device]):
+            _train(plan, model, phase, device=device, teacher=teacher)
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_shortage(error):
+            raise
+        return False
+    finally:
+        taken = torch.cuda.max_memory_reserved(device)
+        _free_memory()
+    return taken <= _SHARE_OF_DEVICE * room
+
+
+def _train(
+    plan: RunPlan, model: Model, phase: Phase, *, device: torch.device, teacher: nn.Module | None
+) -> None:
+    """Take a step, then accumulate: gradients, moments and activations are there at once."""
+    module = copy.deepcopy(model.module).to(device).to(memory_format=memory_layout(plan))
+    apply_freeze(module, phase.trainable)
+    policy = plan.recipe.freeze.batch_norm
+    set_train_mode(module, model.layers, trainable=phase.trainable, batch_norm=policy)
+    optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
+    beside = nn.Identity() if teacher is None else copy.deepcopy(teacher).to(device)
+    held = torch.empty(copy_bytes(plan, model, phase), dtype=torch.uint8, device=device)
+    _backward(plan, model, module, beside)
+    optimizer.step()
+    _backward(plan, model, module, beside)
+    del held  # the averages of the weights are there until here
+
+
+def _backward(plan: RunPlan, model: Model, module: nn.Module, teacher: nn.Module) -> None:
+    spec, device = model.input_spec, next(module.parameters()).device
+    size = plan.micro_batch_size
+    inputs = torch.rand(size, spec.channels, spec.height, spec.width, device=device)
+    inputs = inputs.to(memory_format=memory_layout(plan))
+    with autocast(plan.precision, device):
+        with torch.no_grad():
+            teacher(inputs)
+        logits = module(inputs)
+    logits.float().square().mean().backward()  # a real loss takes next to nothing as well
+
+
+def _free_memory() -> None:
+    gc.collect()  # what a failed pass left may lie in rings of references
+    torch.cuda.empty_cache()
