@@ -36,7 +36,7 @@ from hftune.hub.contents import CARD, PushFile, of_content, read_contents
 from hftune.hub.failure import Errand
 from hftune.hub.pull import PICKLES
 from hftune.hub.ref import check_repo_id, check_revision, is_commit
-from hftune.hub.rights import check_rights
+from hftune.hub.rights import check_rights, no_repository
 from hftune.units import format_size
 
 __all__ = ["PushPlan", "PushTarget", "carry_out", "check_push", "plan_push", "push"]
@@ -92,8 +92,11 @@ def check_push(target: PushTarget, *, settings: HubSettings | None = None) -> No
     """
     settings = settings or settings_from_environment()
     check_names(target)
-    check_rights(target.repo_id, settings)
-    if target.private and is_private(target, settings) is False:
+    may_create = check_rights(target.repo_id, settings)
+    private = is_private(target, settings)
+    if private is None and not may_create:
+        raise no_repository(target.repo_id, settings)
+    if target.private and private is False:
         logger.warning(
             "%s exists and is public, so everybody can read what is pushed there; 'private' counts"
             " only for a repository that the push creates",

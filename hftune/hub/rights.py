@@ -9,32 +9,65 @@ from hftune.errors import HubPermissionError
 from hftune.hub.client import HubSettings, ask, open_api
 from hftune.hub.failure import Errand
 
+_WRITE = "repo.write"
 _REMEDY = "make a token with write access in the Hub's settings, then 'hf auth login' or HF_TOKEN"
 
 
-def check_rights(repo_id: str, settings: HubSettings) -> None:
-    """Raise HubPermissionError unless the token may write to the namespace of `repo_id`."""
+def check_rights(repo_id: str, settings: HubSettings) -> bool:
+    """Raise HubPermissionError unless the token may write to `repo_id`.
+
+    Gives whether it may also make the repository, for which the right to write to that one alone,
+    which a fine-grained token can have, is not enough.
+    """
     errand = Errand(doing="ask whose token this is", endpoint=settings.endpoint, repo_id=repo_id)
     if settings.token is False or (settings.token is None and get_token() is None):
         raise HubPermissionError(
             "a push needs a token, and there is none", where=errand.place, remedy=_REMEDY
         )
     answer: Mapping[str, Any] = ask(settings, errand, open_api(settings).whoami)
-    check_answer(answer, repo_id, errand)
+    return check_answer(answer, repo_id, errand)
 
 
-def check_answer(answer: Mapping[str, Any], repo_id: str, errand: Errand) -> None:
-    """Judge what the Hub says about a token. Raises HubPermissionError.
+def check_answer(answer: Mapping[str, Any], repo_id: str, errand: Errand) -> bool:
+    """Judge what the Hub says about a token, as `check_rights` does. Raises HubPermissionError.
 
     What the answer does not tell is not held against the token: the Hub itself decides in the end.
     """
     access = _mapping(_mapping(answer, "auth"), "accessToken")
-    _check_role(access, repo_id, errand)
+    places = _writable(access)
+    _check_role(access, places, repo_id, errand)
     if not access.get("everywhere"):  # said by hftune's own Hub about its owner's tokens
         _check_namespace(answer, repo_id, errand)
+    return places is None or repo_id.partition("/")[0] in places
 
 
-def _check_role(access: Mapping[str, Any], repo_id: str, errand: Errand) -> None:
+def no_repository(repo_id: str, settings: HubSettings) -> HubPermissionError:
+    """Give the error for a repository that is not there and that this token may not make."""
+    namespace = repo_id.partition("/")[0]
+    return HubPermissionError(
+        "there is no such repository, and this token may not make it",
+        found="a fine-grained token with 'repo.write' for this repository alone",
+        allowed=f"'repo.write' for the namespace '{namespace}', or a repository that exists",
+        where=Errand(doing="push", endpoint=settings.endpoint, repo_id=repo_id).place,
+        remedy=f"make the repository by hand, or {_REMEDY}",
+    )
+
+
+def _writable(access: Mapping[str, Any]) -> set[str] | None:
+    """Give the namespaces and repositories a fine-grained token may write to; None: not told."""
+    scoped = _mapping(access, "fineGrained").get("scoped")
+    if access.get("role") != "fineGrained" or not isinstance(scoped, list):
+        return None
+    return {
+        str(_mapping(scope, "entity").get("name"))
+        for scope in scoped
+        if isinstance(scope, Mapping) and _WRITE in _list(scope, "permissions")
+    }
+
+
+def _check_role(
+    access: Mapping[str, Any], places: set[str] | None, repo_id: str, errand: Errand
+) -> None:
     role = access.get("role")
     if role == "read":
         raise HubPermissionError(
@@ -44,28 +77,14 @@ def _check_role(access: Mapping[str, Any], repo_id: str, errand: Errand) -> None
             where=errand.place,
             remedy=_REMEDY,
         )
-    scoped = _mapping(access, "fineGrained").get("scoped")
-    if role != "fineGrained" or not isinstance(scoped, list):
-        return
-    names = {repo_id, repo_id.partition("/")[0]}
-    if not any(_grants_writing(scope, names) for scope in scoped):
+    if places is not None and places.isdisjoint((repo_id, repo_id.partition("/")[0])):
         raise HubPermissionError(
             "this fine-grained token may not write there",
-            found="no scope with 'repo.write' for the repository or its namespace",
+            found=f"'{_WRITE}' for {', '.join(sorted(places)) or 'nothing'}",
+            allowed=f"'{_WRITE}' for the repository or its namespace",
             where=errand.place,
             remedy=_REMEDY,
         )
-
-
-def _grants_writing(scope: object, names: set[str]) -> bool:
-    if not isinstance(scope, Mapping):
-        return False
-    permissions = scope.get("permissions")
-    return (
-        _mapping(scope, "entity").get("name") in names
-        and isinstance(permissions, list)
-        and "repo.write" in permissions
-    )
 
 
 def _check_namespace(answer: Mapping[str, Any], repo_id: str, errand: Errand) -> None:
@@ -98,3 +117,8 @@ def _check_namespace(answer: Mapping[str, Any], repo_id: str, errand: Errand) ->
 def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     inner = value.get(key)
     return inner if isinstance(inner, Mapping) else {}
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    inner = value.get(key)
+    return inner if isinstance(inner, list) else []

@@ -13,11 +13,19 @@ from hftune.hub.client import HubSettings
 from hftune.hub.server import RunningHub, Token, running
 
 GUEST = Token(user="guest", role="write", secret="hf_guest")
+# One that may write to a single repository, and one that may write to its owner's namespace.
+NARROW = Token(
+    user="guest",
+    role="fineGrained",
+    secret="hf_narrow",
+    scopes={"guest/chosen": ["repo.content.read", "repo.write"], "guest": ["repo.content.read"]},
+)
+FINE = Token(user="guest", role="fineGrained", secret="hf_fine", scopes={"guest": ["repo.write"]})
 
 
 @pytest.fixture(scope="session")
 def client_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running(tmp_path_factory.mktemp("client-hub"), guests=[GUEST]) as hub:
+    with running(tmp_path_factory.mktemp("client-hub"), guests=[GUEST, NARROW, FINE]) as hub:
         yield hub
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 from hftune.errors import (
     HubPermissionError,
@@ -13,11 +14,14 @@ from hftune.errors import (
     PushConflictError,
     RefError,
 )
+from hftune.hub.branch import read_branch
 from hftune.hub.card import BEGIN, END, read_metadata
 from hftune.hub.client import HubSettings
 from hftune.hub.pull import pull
 from hftune.hub.push import PushTarget, carry_out, check_push, plan_push, push
 from hftune.hub.ref import parse_ref
+from hftune.hub.server import RunningHub
+from tests.hub.conftest import FINE, GUEST, NARROW
 
 MakeRepo = Callable[..., str]
 
@@ -251,6 +255,42 @@ def test_foreign_namespace_is_refused(target: PushTarget, guest: HubSettings) ->
 
 def test_own_namespace_is_let_in(target: PushTarget, guest: HubSettings) -> None:
     check_push(replace(target, repo_id="guest/anything"), settings=guest)
+
+
+def test_fine_grained_token_of_the_namespace_makes_and_fills_a_repository(
+    artifact: Path, target: PushTarget, settings: HubSettings, client_hub: RunningHub
+) -> None:
+    own = replace(target, repo_id=target.repo_id.replace("local/", "guest/"))
+    fine = replace(settings, token=FINE.secret)
+    pushed = push(artifact, own, message="x", settings=fine)
+    assert read_branch(own, fine) is not None
+    assert pushed.commit is not None
+
+
+def test_fine_grained_token_of_one_repository(
+    artifact: Path, target: PushTarget, settings: HubSettings, client_hub: RunningHub
+) -> None:
+    """It may not make the repository, which is said before training, and may fill it."""
+    chosen = replace(target, repo_id="guest/chosen")
+    narrow = replace(settings, token=NARROW.secret)
+    with pytest.raises(HubPermissionError, match="may not make it") as caught:
+        check_push(chosen, settings=narrow)
+    assert "namespace 'guest'" in str(caught.value)
+    HfApi(endpoint=client_hub.endpoint, token=GUEST.secret).create_repo("guest/chosen")
+    assert push(artifact, chosen, message="x", settings=narrow).commit is not None
+    with pytest.raises(HubPermissionError, match="fine-grained") as caught:
+        check_push(replace(target, repo_id="guest/other"), settings=narrow)
+    assert "guest/chosen" in str(caught.value)
+
+
+def test_the_hub_itself_refuses_what_the_scope_does_not_hold(
+    settings: HubSettings, client_hub: RunningHub
+) -> None:
+    """The question before training and the Hub's own answer agree."""
+    narrow = HfApi(endpoint=client_hub.endpoint, token=NARROW.secret)
+    with pytest.raises(HfHubHTTPError) as caught:
+        narrow.create_repo("guest/forbidden")
+    assert caught.value.response.status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,19 @@ def test_let_in(access: dict[str, Any], repo_id: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("access", "expected"),
+    [
+        ({"role": "write"}, True),
+        ({"role": "fineGrained"}, True),
+        ({"role": "fineGrained", "fineGrained": {"scoped": [scope("ada", "repo.write")]}}, True),
+        ({"role": "fineGrained", "fineGrained": {"scoped": [scope("ada/m", "repo.write")]}}, False),
+    ],
+)
+def test_right_to_one_repository_is_none_to_make_it(access: dict[str, Any], expected: bool) -> None:
+    assert check_answer(answer(access), "ada/m", ERRAND) is expected
+
+
+@pytest.mark.parametrize(
     ("access", "words"),
     [
         ({"role": "read"}, "only read"),

@@ -16,22 +16,41 @@ from hftune import files
 from hftune.errors import RequestError
 from hftune.hub.server.refusal import Refusal
 
-Role = Literal["read", "write"]
+Role = Literal["read", "write", "fineGrained"]
+WRITE = "repo.write"
 SIGNATURE_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A secret and what it opens. `everywhere` lets its owner act in every namespace."""
+    """A secret and what it opens. `everywhere` lets its owner act in every namespace.
+
+    `scopes` are those of a fine-grained token: a namespace or a repository, and what is granted
+    there, such as `repo.write`.
+    """
 
     user: str
     role: Role
     secret: str = field(repr=False)
     everywhere: bool = False
+    scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def owns(self, namespace: str) -> bool:
         """Say whether the namespace is the token's own."""
         return self.everywhere or namespace == self.user
+
+    @property
+    def writes(self) -> bool:
+        """Whether the token may write anywhere at all."""
+        granted = any(WRITE in permissions for permissions in self.scopes.values())
+        return self.role == "write" or (self.role == "fineGrained" and granted)
+
+    def may_write(self, place: str) -> bool:
+        """Say whether the token may write to a namespace, or to a repository such as `ns/name`."""
+        namespace = place.partition("/")[0]
+        if self.role == "fineGrained":
+            return any(WRITE in self.scopes.get(name, ()) for name in (place, namespace))
+        return self.writes and self.owns(namespace)
 
 
 class Keyring:

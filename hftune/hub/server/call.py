@@ -69,7 +69,7 @@ class Call:
     def writable_repo(self) -> Repo:
         """Give the repository of the path. Raise Refusal unless the asker may change it."""
         repo = self.readable_repo()
-        self.require_writer(repo.name.namespace)
+        self.require_writer(repo.name.repo_id)
         return repo
 
     def owns(self, namespace: str) -> bool:
@@ -82,13 +82,16 @@ class Call:
             raise Refusal(401, "this needs a token")
         return self.token
 
-    def require_writer(self, namespace: str | None = None) -> Token:
-        """Give the token. Raise Refusal unless it may write, in `namespace` if one is given."""
+    def require_writer(self, place: str | None = None) -> Token:
+        """Give the token. Raise Refusal unless it may write, in `place` if one is given.
+
+        A place is a namespace, or a repository such as `ns/name`.
+        """
         token = self.require_token()
-        if token.role != "write":
+        if not token.writes:
             raise Refusal(403, "this token may only read; use one with the write role")
-        if namespace is not None and not token.owns(namespace):
-            raise Refusal(403, f"{token.user} has no right to write in the namespace {namespace}")
+        if place is not None and not token.may_write(place):
+            raise Refusal(403, f"this token of {token.user} has no right to write to {place}")
         return token
 
     def _forward(self, name: RepoName, present: RepoName) -> Refusal:

@@ -196,4 +196,4 @@ def _small_text(repo: Repo, entry: Entry | None) -> str:
 def _require_pusher(call: Call, repo: Repo) -> str:
     """Give the user's name. Raise Refusal unless the push is allowed; anyone may propose."""
     anywhere = call.flag("create_pr")
-    return call.require_writer(None if anywhere else repo.name.namespace).user
+    return call.require_writer(None if anywhere else repo.name.repo_id).user

@@ -1,5 +1,6 @@
 """Answers that change nothing: information, listings, history and the files themselves."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,11 +20,17 @@ _SORTS = ("lastModified", "createdAt", "downloads", "likes", "trendingScore")
 def whoami(call: Call) -> Response:
     """Say whose token this is and what role it has."""
     token = call.require_token()
-    access = {
+    access: dict[str, Any] = {
         "displayName": f"{token.user} ({token.role})",
         "role": token.role,
         "everywhere": token.everywhere,  # not the Hub's: our push reads it, others ignore it
     }
+    if token.role == "fineGrained":
+        access["fineGrained"] = {
+            "canReadGatedRepos": False,
+            "global": [],
+            "scoped": [_scope(name, granted) for name, granted in token.scopes.items()],
+        }
     return reply_json(
         {
             "type": "user",
@@ -36,6 +43,11 @@ def whoami(call: Call) -> Response:
             "auth": {"type": "access_token", "accessToken": access},
         }
     )
+
+
+def _scope(name: str, granted: Sequence[str]) -> dict[str, Any]:
+    kind = "model" if "/" in name else "user"
+    return {"entity": {"_id": name, "type": kind, "name": name}, "permissions": list(granted)}
 
 
 def info(call: Call) -> Response:

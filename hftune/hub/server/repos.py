@@ -145,7 +145,7 @@ def _owned(call: Call, name: RepoName) -> Repo:
     repo = call.store.find(name)
     if repo is None or (repo.settings.private and not call.owns(name.namespace)):
         raise repo_not_found(has_token=True)
-    call.require_writer(name.namespace)
+    call.require_writer(name.repo_id)
     return repo
 
 
