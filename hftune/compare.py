@@ -4,7 +4,6 @@ A comparison lives in one folder, with one run folder `ARM-seedN` per recipe and
 are finished are taken as they are, so doing it again costs only the table.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from hftune.report.comparison_plot import plot_twins
 from hftune.report.comparison_text import comparison_page
 from hftune.report.history import read_history
 from hftune.report.verdict import Comparison, TwinRun, weigh
+from hftune.train.json_record import read_mapping
 from hftune.train.option_check import check_options_of
 from hftune.train.plan import best_of
 from hftune.train.run_facts import RESULTS_FILE, read_data_record, read_results_record
@@ -174,8 +174,8 @@ def is_finished(twin: Twin) -> bool:
         return False
     results = read_results_record(run)
     # What an earlier, shorter length left is no result of this one.
-    planned = json.loads((run / PLAN_FILE).read_text(encoding="utf-8"))["total_steps"]
-    return results.ended_early or results.steps >= planned
+    planned = read_mapping(run / PLAN_FILE).get("total_steps")
+    return results.ended_early or (isinstance(planned, int) and results.steps >= planned)
 
 
 def check_data_before(owed: Sequence[Twin], twins: Sequence[Twin]) -> None:

@@ -27,13 +27,16 @@ from hftune.train.world import join_world
 PUBLISHED_RECIPE = "hftune/recipe.yaml"
 
 
-def judge_thing(thing: str, *, data: str | None = None, split: str | None = None) -> EvalResult:
+def judge_thing(
+    thing: str, *, data: str | None = None, split: str | None = None, trust_code: bool = False
+) -> EvalResult:
     """Judge a run folder, an artifact folder or a repository.
 
     `data` names a recipe whose data to use in place of the thing's own; `split` is train, val or
-    test, by default test where there is one. Classes are matched by name. Raises DataError where
-    the names differ, and RequestError where there is no recipe of the model's
-    problem or no such split.
+    test, by default test where there is one. Classes are matched by name. Code that the recipe of
+    an artifact or a repository names is refused without `trust_code`; a run folder is the work of
+    whoever trains here. Raises DataError where the names differ, RecipeError for refused code, and
+    RequestError where there is no recipe of the model's problem or no such split.
     """
     classifier, own = open_thing(thing)
     if data is None and not own.is_file():
@@ -42,7 +45,10 @@ def judge_thing(thing: str, *, data: str | None = None, split: str | None = None
             where=thing,
             remedy="name a recipe whose data to judge it on: --data RECIPE",
         )
-    recipe = load_recipe(data if data is not None else own)
+    if data is not None:
+        recipe = load_recipe(data)
+    else:
+        recipe = load_recipe(own, trust_code=trust_code or is_run(Path(thing)))
     check_problem(classifier, recipe.problem)
     splits = open_splits(recipe.data, problem=recipe.problem)
     chosen = choose_split(splits, split)
@@ -84,12 +90,17 @@ def check_problem(classifier: Classifier, problem: ProblemName) -> None:
 def open_thing(thing: str) -> tuple[Classifier, Path]:
     """Load a run, an artifact or a repository; also give where its recipe lies, if it has one."""
     folder = Path(thing)
-    if (folder / MODEL_FILE).is_file():
+    if is_run(folder):
         return load_run(folder), folder / "recipe.yaml"
     source = pull(parse_ref(thing))
     if source.folder is None:
         raise AssertionError("a pulled repository has a folder")
     return load_classifier(source), source.folder / PUBLISHED_RECIPE
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is that of a run, finished or not."""
+    return (folder / MODEL_FILE).is_file()
 
 
 def choose_split(splits: Splits, name: str | None) -> Split:

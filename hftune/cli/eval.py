@@ -21,10 +21,14 @@ def command(
     split: Annotated[
         str | None, typer.Option(help="train, val or test; default: test, or val without one.")
     ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option("--trust-code", help="Run code that the recipe in an artifact or repo names."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Judge a run or a repository on a split, with the transform that it was published with."""
-    result = judge_thing(thing, data=data, split=split)
+    result = judge_thing(thing, data=data, split=split, trust_code=trust_code)
     if as_json:
         json.dump(asdict(result), sys.stdout, indent=2)
         print()

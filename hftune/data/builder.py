@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,25 @@ def data_files(builder: DatasetBuilder) -> list[str]:
     """Give the paths of all files that the builder will read."""
     found = builder.config.data_files or {}
     return [path for of_split in found.values() for path in of_split]
+
+
+def refuse_outside(builder: DatasetBuilder, folder: Path, *, where: str) -> None:
+    """Raise DataError where a repository's own text names data files outside of its folder."""
+    homes = (folder.absolute(), folder.resolve())
+    places = [path.rpartition("::")[2] for path in data_files(builder)]
+    outside = [
+        place
+        for place in places
+        if not any(Path(os.path.normpath(place)).is_relative_to(home) for home in homes)
+    ]
+    if outside:
+        raise DataError(
+            "this repository names data files that lie elsewhere",
+            found=", ".join(outside[:4]),
+            allowed="files of the repository itself",
+            where=where,
+            remedy="choose another configuration with data.source.config, or another repository",
+        )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hftune import files
 from hftune.core import DataFacts, RepoRef
-from hftune.data.builder import open_builder, prepare
+from hftune.data.builder import open_builder, prepare, refuse_outside
 from hftune.data.columns import check_columns, kind_of
 from hftune.data.hub_files import fetch_files
 from hftune.data.part import Found, Part
@@ -81,6 +81,8 @@ def open_repository(
         ref = fetch_files(ref, config, settings=settings).ref
     assert ref.folder is not None
     builder = open_builder(ref.folder, config, where=where)
+    if ref.repo_id is not None:
+        refuse_outside(builder, ref.folder, where=where)
     prepare(builder, where=where)
     return Opened(ref=ref, builder=builder)
 

@@ -1,12 +1,12 @@
 """A run folder, finished or not, and a checkpoint in it: how far it is and what came out."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hftune.describe.description import Cell, Description, Table, listed
 from hftune.errors import RunFolderError
+from hftune.files import read_json
 from hftune.train.receipt_record import RECEIPT_FILE, Receipt, read_receipt
 from hftune.train.run_facts import (
     BEST_WEIGHTS,
@@ -149,7 +149,7 @@ def _pushed(run: Path) -> str:
 
 def _read_state(path: Path) -> Mapping[str, Any]:
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path)
     except ValueError as error:
         raise RunFolderError("this file is not JSON", found=str(error), where=str(path)) from error
     if not isinstance(state, dict):

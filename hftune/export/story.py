@@ -1,6 +1,5 @@
 """What the card tells about a run, gathered from the files that the run left."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from hftune.export.frozen import frozen_facts
 from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
 from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Component, Recipe
+from hftune.train.json_record import read_mapping
 from hftune.train.run_facts import ResultsRecord, RunFacts
 from hftune.units import format_duration
 
@@ -119,7 +119,7 @@ def _precision(run: Path, recipe: Recipe) -> str:
     plan = run / "plan.json"
     if not plan.is_file():
         return recipe.train.precision
-    settled = json.loads(plan.read_text(encoding="utf-8")).get("precision")
+    settled = read_mapping(plan).get("precision")
     return str(settled or recipe.train.precision)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +17,10 @@ from hftune.hub.failure import errand_for
 from hftune.hub.ref import DEFAULT_REVISION, is_commit
 
 logger = logging.getLogger(__name__)
+
+_UNFIT = re.compile("[\x00-\x1f\x7f\\\\\ud800-\udfff]")
+_LONGEST_NAME = 255
+_LONGEST_PATH = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +137,16 @@ def _read_kept(path: Path) -> tuple[RemoteFile, ...] | None:
 
 
 def _inside(path: str, ref: RepoRef) -> str:
-    """Give `path` back. Raises HubError when it would lead out of the repository's folder."""
+    """Give `path` back. Raises HubError when it would lead out of the repository's folder.
+
+    Or when it is none: characters that steer terminals, names longer than any disk takes.
+    """
     parts = PurePosixPath(path).parts
-    if path.startswith("/") or not parts or ".." in parts or "\\" in path:
+    is_long = len(path) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts)
+    if path.startswith("/") or not parts or ".." in parts or is_long or _UNFIT.search(path):
         raise HubError(
-            "this repository holds a file whose path leads out of it",
-            found=repr(path),
+            "this repository holds a file whose path leads out of it, or cannot be one",
+            found=repr(path[:_LONGEST_NAME]),
             where=f"{ref.kind} {ref.repo_id}",
         )
     return path

@@ -46,16 +46,20 @@ def read_history(run: Path) -> History:
         )
     train: list[Point] = []
     evaluations: dict[str, list[Point]] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
-        entry = _parse(line, where=f"{path}:{number}", is_last=number == len(lines))
+        where = f"{path}:{number}"
+        entry = _parse(line, where=where, is_last=number == len(lines))
         if entry is None:
             continue
-        if entry.get("kind") == "train":
-            train.append(_point(entry, entry))
-        elif entry.get("kind") == "eval":
-            numbers = {"loss": entry.get("loss"), **entry.get("values", {})}
-            evaluations.setdefault(entry["split"], []).append(_point(entry, numbers))
+        try:
+            if entry.get("kind") == "train":
+                train.append(_point(entry, entry))
+            elif entry.get("kind") == "eval":
+                numbers = {"loss": entry.get("loss"), **entry.get("values", {})}
+                evaluations.setdefault(str(entry["split"]), []).append(_point(entry, numbers))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunFolderError("a line is no report", found=line[:80], where=where) from error
     if not train and not evaluations:
         raise RunFolderError("this run has not reported anything yet", where=str(path))
     return History(
@@ -66,7 +70,7 @@ def read_history(run: Path) -> History:
 def _parse(line: str, *, where: str, is_last: bool) -> dict[str, Any] | None:
     try:
         entry: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         if is_last:
             return None
         raise RunFolderError("a line is not JSON", found=line[:80], where=where) from error

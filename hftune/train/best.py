@@ -1,17 +1,17 @@
 """Which weights are the best so far, and their folder."""
 
-import json
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hftune.core import EvalResult, Progress
+from hftune.errors import RunFolderError
 from hftune.files import committed_folder, write_json
 from hftune.metrics import higher_is_better, is_better
-from hftune.model.weights import plain_state, save_weights
+from hftune.model.weights import plain_state, read_weights, save_weights
 from hftune.optim.plateau import note_evaluation, plateau_rule
 from hftune.recipe.schema import Recipe
+from hftune.train.json_record import read_mapping
 from hftune.train.plan import best_of
 from hftune.train.run_facts import BEST_WEIGHTS
 
@@ -72,11 +72,14 @@ def write_best(run: Path, module: nn.Module, result: EvalResult) -> None:
 
 
 def best_weights(run: Path) -> dict[str, Tensor]:
-    """Read the best weights so far, by name, on the CPU."""
-    return load_file(run / BEST_WEIGHTS)
+    """Read the best weights so far, by name, on the CPU. Raises WeightsError."""
+    return read_weights(run / BEST_WEIGHTS)
 
 
 def read_best_step(run: Path) -> int:
-    """Give the step at which the best weights were evaluated."""
-    state = json.loads((run / BEST / "state.json").read_text(encoding="utf-8"))
-    return int(state["step"])
+    """Give the step at which the best weights were evaluated. Raises RunFolderError."""
+    path = run / BEST / "state.json"
+    step = read_mapping(path).get("step")
+    if not isinstance(step, int):
+        raise RunFolderError("this file names no step", found=repr(step), where=str(path))
+    return step

@@ -3,13 +3,13 @@
 `receipt.json` lies in the run folder and is published. No torch, no Accelerate.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hftune.errors import RunFolderError
+from hftune.files import read_json
 
 RECEIPT_FILE = "receipt.json"
 
@@ -95,7 +95,7 @@ class Receipt:
 def read_receipt(path: Path) -> Receipt:
     """Read a receipt. Raises RunFolderError for a file that is none."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         return Receipt(
             base=raw["base"],
             commit=raw["commit"],
@@ -103,7 +103,7 @@ def read_receipt(path: Path) -> Receipt:
             frozen=_records(raw["frozen"]),
             moving=_records(raw["moving"]),
         )
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(
             "this file is no freeze receipt",
             found=f"{type(error).__name__}: {error}",

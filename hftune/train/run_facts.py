@@ -181,10 +181,24 @@ def read_run(run: Path) -> RunFacts:
         data=read_data_record(run),
         results=read_results_record(run),
         weights=weights,
-        environment=read_mapping(environment) if environment.is_file() else {},
+        environment=_read_environment(environment) if environment.is_file() else {},
         average=read_average_record(run),
         soup=read_soup_record(run),
     )
+
+
+def _read_environment(path: Path) -> dict[str, Any]:
+    """Read environment.json, in whose values the card trusts. Raises RunFolderError."""
+    told = read_mapping(path)
+    kinds = {"python": str, "versions": dict, "processes": int}
+    odd = [key for key, kind in kinds.items() if key in told and not isinstance(told[key], kind)]
+    if odd:
+        raise RunFolderError(
+            "a value in a file of this run is of another kind",
+            found=", ".join(f"{key}: {type(told[key]).__name__}" for key in odd),
+            where=str(path),
+        )
+    return told
 
 
 def read_model_record(run: Path) -> ModelRecord:

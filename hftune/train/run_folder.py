@@ -1,6 +1,5 @@
 """The run folder before training: what is written, and what makes an old one unfit."""
 
-import json
 import os
 import platform
 from dataclasses import asdict
@@ -20,7 +19,14 @@ from hftune.recipe.show import changed_settings, to_yaml
 from hftune.train.average_record import SOUP_FILE
 from hftune.train.bad_images import add_to_quarantine
 from hftune.train.plan import plan_to_json
-from hftune.train.run_facts import DATA_FILE, MODEL_FILE, DataRecord, ModelRecord, SplitRecord
+from hftune.train.run_facts import (
+    DATA_FILE,
+    MODEL_FILE,
+    DataRecord,
+    ModelRecord,
+    SplitRecord,
+    read_data_record,
+)
 from hftune.train.world import World
 
 _PACKAGES = (
@@ -80,11 +86,11 @@ def check_same_data(run: Path, splits: Splits) -> None:
     path = run / DATA_FILE
     if not path.is_file():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    before = read_data_record(run).splits
     changed = [
         split.name
         for split in all_splits(splits)
-        if split.name in before and before[split.name]["digest"] != split.digest
+        if split.name in before and before[split.name].digest != split.digest
     ]
     if changed:
         raise RunFolderError(
