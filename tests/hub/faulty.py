@@ -118,7 +118,7 @@ class FaultyHub:
     times: int | None = None
     first: int = 1
     seen: list[tuple[Kind, int]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _news: threading.Condition = field(default_factory=threading.Condition)
     _released: threading.Event = field(default_factory=threading.Event)
 
     def spoil(self, kind: Kind, fault: Fault, *, times: int | None = None, first: int = 1) -> None:
@@ -140,13 +140,24 @@ class FaultyHub:
 
     def take(self, kind: Kind, size: int) -> Fault | None:
         """Note one request; give the fault that is due."""
-        with self._lock:
+        with self._news:
             self.seen.append((kind, size))
             number = self.count(kind)
+            self._news.notify_all()
         due = kind == self.kind and number >= self.first
         if self.times is not None and number >= self.first + self.times:
             due = False
         return self.fault if due else None
+
+    def tell(self) -> None:
+        """Wake those who wait: the Hub has done what a spoilt request asked for."""
+        with self._news:
+            self._news.notify_all()
+
+    def wait_until(self, seen: Callable[[], bool]) -> None:
+        """Wait for requests to come in until `seen`; half a minute without is a failure."""
+        with self._news:
+            assert self._news.wait_for(seen, timeout=30), self.seen
 
     def wait(self) -> None:
         """Stay silent until the client hangs up, which the end of the test makes sure of."""
@@ -210,6 +221,7 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
             self._answer(self._ask(_flip(body)))
             return
         reply = self._ask(body) if fault.reaches else fault.reply
+        self.faulty.tell()
         self._ENDINGS[fault.ending](self, reply)
 
     do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
