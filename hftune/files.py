@@ -10,12 +10,16 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from hftune.errors import DiskError
 from hftune.units import format_size
 
+_BLOCK = 2**20
+_PART = 2**26
+_MOST_READERS = 8
 _NOT_WRITABLE = (
     errno.EACCES,
     errno.EPERM,
@@ -135,6 +139,25 @@ def digest_file(path: Path) -> str:
     """Give the sha256 of a file as 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_parts(path: Path) -> str:
+    """Give 64 hex digits that change with any bit of a file, quickly for large ones.
+
+    It is the blake2b of the blake2b of each part of 64 MiB; parts are read side by side.
+    """
+    size = path.stat().st_size
+    starts = range(0, max(size, 1), _PART)
+    with path.open("rb") as stream, ThreadPoolExecutor(min(len(starts), _MOST_READERS)) as pool:
+        parts = pool.map(lambda start: _digest_part(stream.fileno(), start), starts)
+        return hashlib.blake2b(b"".join(parts), digest_size=32).hexdigest()
+
+
+def _digest_part(descriptor: int, start: int) -> bytes:
+    total = hashlib.blake2b(digest_size=32)
+    for offset in range(start, start + _PART, _BLOCK):
+        total.update(os.pread(descriptor, _BLOCK, offset))
+    return total.digest()
 
 
 def digest_json(value: Any) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hftune import files
 from hftune.errors import DiskError
 from hftune.files import (
     check_room,
@@ -211,6 +213,7 @@ def test_a_full_disk_is_one_error() -> None:
 WRITE_ON_FULL_DISK = """
 import sys
 from pathlib import Path
+from hftune import files
 from hftune.errors import DiskError
 from hftune.files import committed_folder, write_bytes
 
@@ -356,3 +359,22 @@ with locked(Path(sys.argv[1])):
     assert run_python(code, tmp_path / "lock").returncode == -signal.SIGKILL
     with locked(tmp_path / "lock"):
         assert (tmp_path / "lock").exists()
+
+
+def test_the_digest_in_parts_is_that_of_its_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_PART", 3 * 2**20)  # by hand below, with parts of 3 MiB
+    content = random.Random(0).randbytes(7 * 2**20 + 5)
+    path = tmp_path / "large"
+    path.write_bytes(content)
+    parts = [content[start : start + 3 * 2**20] for start in range(0, len(content), 3 * 2**20)]
+    each = b"".join(hashlib.blake2b(part, digest_size=32).digest() for part in parts)
+    assert files.digest_parts(path) == hashlib.blake2b(each, digest_size=32).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1])
+def test_the_digest_in_parts_changes_with_the_last_bit_and_the_length(tmp_path, size):
+    paths = [tmp_path / name for name in ("one", "other", "longer")]
+    paths[0].write_bytes(bytes(size))
+    paths[1].write_bytes(bytes(max(0, size - 1)) + b"\1")
+    paths[2].write_bytes(bytes(size + 2))
+    assert len({files.digest_parts(path) for path in paths}) == 3

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hftune.core import Progress
 from hftune.errors import RunFolderError
-from hftune.files import committed_folder, digest_file, digest_json
+from hftune.files import committed_folder, digest_json, digest_parts
 from hftune.train.world import from_first
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def commit_checkpoint(
             "scaler": memory.scaler,
             "swa_count": memory.swa_count,
             "plan_digest": plan_digest,
-            "digests": {name: digest_file(aside / name) for name in tensors},
+            "digests": {name: digest_parts(aside / name) for name in tensors},
         }
         state["digest"] = digest_json(state)
         (aside / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
@@ -162,7 +162,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         whole = state.pop("digest") == digest_json(state)
         wrong = [] if whole else [STATE]
         wrong += [
-            name for name, digest in state["digests"].items() if digest_file(path / name) != digest
+            name for name, digest in state["digests"].items() if digest_parts(path / name) != digest
         ]
         progress = read_progress(state["progress"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
