@@ -1,6 +1,7 @@
 """One rank's part of a step once more, with an ear on every module, and no trace of it left."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Cause = Literal["weight", "pixels", "forward", "teacher", "loss", "loss_gradient", "backward"]
 
 _MOST_NAMES = 4
+# What fp32 can still square: a norm is the root of a sum of squares.
+_LARGEST_SQUARED = math.sqrt(torch.finfo(torch.float32).max)
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -110,26 +113,36 @@ def _backward_finding(session: "Session", watch: Watch, loss: Tensor, part: int)
     gradients = torch.autograd.grad(
         loss * session.plan.world_size * scale, list(weights.values()), allow_unused=True
     )
-    bad = [
-        name
+    found = {
+        name: extent(gradient)
         for name, gradient in zip(weights, gradients, strict=True)
-        if gradient is not None and not extent(gradient).is_finite
-    ]
-    if not bad:
+        if gradient is not None
+    }
+    bad = [name for name, one in found.items() if not one.is_finite]
+    if bad:
+        return _bad_gradient(session, watch, bad, part=part)
+    name, most = max(found.items(), key=lambda item: item[1].largest)
+    if most.largest / scale < _LARGEST_SQUARED:
         return None
+    first = "all gradients are finite, but the squares in their norm are not"
+    facts = (first, f"the largest is {most.largest / scale:.3g}, of {name}")
+    return Finding(cause="backward", part=part, facts=facts)
+
+
+def _bad_gradient(session: "Session", watch: Watch, bad: Sequence[str], *, part: int) -> Finding:
+    """Tell where the gradients of the weights `bad` first were not finite."""
     start, fault = watch.first_bad_gradient(), watch.backward_fault(bad)
     if start is not None and start.is_first:
         first = f"the gradient of the loss {loss_of(session.plan.recipe).name} is not finite"
-        facts: tuple[str, ...] = (first, "the loss itself and all values in the model are")
-        return Finding(cause="loss_gradient", part=part, facts=facts)
+        other = "the loss itself and all values in the model are"
+        return Finding(cause="loss_gradient", part=part, facts=(first, other))
+    facts: tuple[str, ...] = (f"gradients that are not finite: {_listed(bad)}",)
     if fault is not None:
         first = f"{fault.place} gave gradients that are not finite, backward"
         facts = (first, *_history(fault, "the gradient that came to it"))
     elif start is not None:
         first = f"what takes the output of {start.place} gave it a gradient that is not finite"
         facts = (first, *_history(start, "what is finite of it"))
-    else:
-        facts = (f"gradients that are not finite: {_listed(bad)}",)
     return Finding(cause="backward", part=part, facts=facts)
 
 
