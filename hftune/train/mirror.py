@@ -31,6 +31,11 @@ from hftune.units import parse_duration, parse_span
 
 logger = logging.getLogger(__name__)
 
+# How long the newest checkpoint is waited for: at a stop, when schedulers commonly kill after
+# 30 s; and at the end of a run.
+STOP_SECONDS = 15.0
+END_SECONDS = 600.0
+
 
 def mirror_target(recipe: Recipe) -> PushTarget | None:
     """Give where checkpoints are sent to; None where the recipe keeps them on this machine."""

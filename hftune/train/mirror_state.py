@@ -5,8 +5,8 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from hftune.core import DataFacts
 from hftune.errors import RunFolderError
 from hftune.files import committed_folder, digest_file, write_bytes, write_json, write_text
 from hftune.hub.mirror import MIRROR_FILE
@@ -15,11 +15,16 @@ from hftune.recipe.show import to_public_yaml
 from hftune.train.best import BEST
 from hftune.train.checkpoint import CHECKPOINTS, STATE, STEP_PREFIX, list_checkpoints
 from hftune.train.json_record import build_record, read_mapping
-from hftune.train.run_facts import DATA_FILE, METRICS_FILE
+from hftune.train.run_facts import (
+    DATA_FILE,
+    METRICS_FILE,
+    PLAN_FILE,
+    DataRecord,
+    SplitRecord,
+    read_data_record,
+)
 
 RECIPE = "recipe.yaml"
-# Records that a run reads when it goes on, as they are.
-_RECORDS = ("plan.json", "quarantine.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ class MirrorRecord:
 def read_record(path: Path) -> MirrorRecord:
     """Read a `mirror.json`. Raises RunFolderError."""
     record = build_record(MirrorRecord, read_mapping(path), str(path))
-    if not isinstance(record.step, int) or record.step < 0:
+    if record.step < 0:
         raise RunFolderError("this is no number of a step", found=str(record.step), where=str(path))
     return record
 
@@ -67,20 +72,20 @@ def newest_state(run: Path, sender: str, *, name: str) -> MirrorRecord | None:
 def stage_state(run: Path, folder: Path, recipe: Recipe, record: MirrorRecord) -> None:
     """Make `folder` hold what is mirrored, in hard links, so that it stays as it is now.
 
-    The recipe and the data's record go without paths of this machine.
+    The recipe goes without paths of this machine, and of the data's record only what tells whether
+    the data are the same.
     """
     checkpoint = Path(CHECKPOINTS, record.checkpoint)
     _link_tree(run / checkpoint, folder / checkpoint)
     if (run / BEST).is_dir():
         _link_tree(run / BEST, folder / BEST)
-    for name in _RECORDS:
-        if (run / name).is_file():
-            _link(run / name, folder / name)
+    if (run / PLAN_FILE).is_file():
+        _link(run / PLAN_FILE, folder / PLAN_FILE)
     if (run / METRICS_FILE).is_file():
         shutil.copyfile(run / METRICS_FILE, folder / METRICS_FILE)  # the run appends to its own
     write_text(folder / RECIPE, to_public_yaml(recipe))
     if (run / DATA_FILE).is_file():
-        write_json(folder / DATA_FILE, _without_path(read_mapping(run / DATA_FILE)))
+        write_json(folder / DATA_FILE, _digests_of(read_data_record(run)).to_json())
     write_bytes(folder / MIRROR_FILE, record.to_bytes())
 
 
@@ -94,7 +99,7 @@ def place_state(folder: Path, run: Path) -> None:
     checkpoint = Path(CHECKPOINTS, record.checkpoint)
     if not (folder / checkpoint).is_dir():
         raise RunFolderError("the state on the Hub lacks its checkpoint", found=str(checkpoint))
-    for name in (*_RECORDS, DATA_FILE, METRICS_FILE):
+    for name in (PLAN_FILE, DATA_FILE, METRICS_FILE):
         if (folder / name).is_file():
             (folder / name).replace(run / name)
     for part in (Path(BEST), checkpoint):
@@ -103,9 +108,15 @@ def place_state(folder: Path, run: Path) -> None:
                 _link_tree(folder / part, aside)
 
 
-def _without_path(data: dict[str, Any]) -> dict[str, Any]:
-    """Give the data's record without where the images lie on this machine."""
-    return data | {"facts": data["facts"] | {"path": None}}
+def _digests_of(data: DataRecord) -> DataRecord:
+    """Give the counts and digests of the splits alone: no names, no places."""
+    return DataRecord(
+        facts=DataFacts(),
+        splits={
+            name: SplitRecord(count=split.count, digest=split.digest)
+            for name, split in data.splits.items()
+        },
+    )
 
 
 def _link_tree(source: Path, target: Path) -> None:

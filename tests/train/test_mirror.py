@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from hftune.core import Progress
+from hftune.core import DataFacts, Progress
 from hftune.errors import OfflineError, RunFolderError
 from hftune.files import remove_leftovers, write_json, write_text
 from hftune.hub.client import HubSettings
@@ -28,6 +28,7 @@ from hftune.train.checkpoint import (
 from hftune.train.loop import train
 from hftune.train.mirror import mirror_target, open_mirror, restore_from_hub
 from hftune.train.plan import make_plan
+from hftune.train.run_facts import DataRecord, SplitRecord, read_data_record
 from hftune.train.run_folder import check_run_folder
 from hftune.train.world import join_world
 
@@ -390,8 +391,9 @@ def test_a_record_that_lies_is_refused(step, mirrored, recipe, elsewhere, settin
     text = f'{{"run": "tiny", "step": {step}, "state": "", "sender": ""}}'
     lie = CommitOperationAdd(path_in_repo=MIRROR_FILE, path_or_fileobj=text.encode())
     api.create_commit(target.repo_id, [lie], commit_message="x", revision=target.revision)
-    with pytest.raises(RunFolderError, match="no number of a step"):
+    with pytest.raises(RunFolderError) as caught:
         restore_from_hub(elsewhere, recipe, settings=settings)
+    assert MIRROR_FILE in str(caught.value)
 
 
 def test_paths_of_this_machine_stay_here_and_may_differ_there(
@@ -409,26 +411,24 @@ def test_paths_of_this_machine_stay_here_and_may_differ_there(
         for name in ("here", "there")
     )
     commit(run, 4)
-    facts = {"path": str(tmp_path / "here/images"), "split_rule": "drawn"}
-    write_json(run / "data.json", {"facts": facts, "splits": {"train": {"digest": "d"}}})
+    train = SplitRecord(count=24, digest="d", per_class={"dark": 24})
+    facts = DataFacts(path=str(tmp_path / "here/images"))
+    write_json(run / "data.json", DataRecord(facts=facts, splits={"train": train}).to_json())
     open_mirror(replace(plan, recipe=here), run, settings=settings).finish(seconds=LONG)
     state = state_on_hub(here, settings, tmp_path / "hub")
     private = str(tmp_path).encode()
     assert not [name for name, content in files_of(state).items() if private in content]
     restore_from_hub(elsewhere, there, settings=settings)
     check_run_folder(elsewhere, there)
-    data = json.loads((elsewhere / "data.json").read_text())
-    assert data == {
-        "facts": {"path": None, "split_rule": "drawn"}, "splits": {"train": {"digest": "d"}}
-    }  # fmt: skip
+    assert read_data_record(elsewhere).splits == {"train": SplitRecord(count=24, digest="d")}
 
 
 def test_a_token_in_a_record_is_never_sent(recipe, plan, run, settings, api, caplog):
     commit(run, 2)
     secret = "hf_" + "a1B2" * 8
-    write_text(run / "quarantine.jsonl", json.dumps({"name": secret}) + "\n")
+    write_json(run / "plan.json", {"note": secret})
     open_mirror(plan, run, settings=settings).finish(seconds=LONG)
-    assert "quarantine.jsonl: holds an access token" in caplog.text
+    assert "plan.json: holds an access token" in caplog.text
     assert secret not in caplog.text
     assert not api.repo_exists(recipe.hub.push_to)
 
