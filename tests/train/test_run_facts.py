@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 
+from hftune.core import AuditFacts, LeakFacts
 from hftune.errors import RunFolderError
 from hftune.train.run_facts import (
     DataRecord,
@@ -37,6 +39,21 @@ def test_a_finished_run_is_read_whole(make_run):
     assert isinstance(run.model.input_spec.mean, tuple)
 
 
+def test_the_audit_of_the_data_reads_back_and_older_records_have_none(make_run):
+    run = make_run()
+    record = read_data_record(run)
+    assert record.facts.audit is None
+    leak = LeakFacts(split="val", images=30, exact=1, near=2)
+    audit = AuditFacts(near=True, images=120, repeated=3, conflicting=1, leaks=(leak,))
+    audited = replace(record, facts=replace(record.facts, audit=audit))
+    (run / "data.json").write_text(json.dumps(audited.to_json()), encoding="utf-8")
+    assert read_data_record(run).facts.audit == audit
+    older = audited.to_json()
+    del older["facts"]["audit"]
+    (run / "data.json").write_text(json.dumps(older), encoding="utf-8")
+    assert read_data_record(run).facts == record.facts
+
+
 def test_what_is_missing_is_named(make_run, tmp_path):
     with pytest.raises(RunFolderError, match="no such run folder"):
         read_run(tmp_path / "none")
@@ -52,8 +69,8 @@ def test_what_is_missing_is_named(make_run, tmp_path):
     [
         ("{", "not JSON"),
         ("[1]", "no JSON object"),
-        ("{}", "no object 'facts'"),
-        ('{"facts": {}}', "no object 'splits'"),
+        ("{}", "no facts, splits"),
+        ('{"facts": {}}', "no splits"),
         ('{"facts": {}, "splits": {"train": 3}}', "expected a JSON object"),
         ('{"facts": {}, "splits": {"train": {"count": 3}}}', "incomplete"),
         ('{"facts": {"mood": 1}, "splits": {}}', "another version"),
