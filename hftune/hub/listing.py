@@ -42,8 +42,7 @@ def read_listing(ref: RepoRef, settings: HubSettings) -> tuple[RemoteFile, ...]:
     A commit never changes, so its listing is kept beside the cached files; that is how a machine
     without a network knows whether its copy is whole. Raises HubError and its kin.
     """
-    assert ref.commit is not None
-    kept = repo_cache(ref, settings.cache) / "hftune" / f"{ref.commit}.json"
+    kept = _kept_file(ref, settings.cache)
     known = _read_kept(kept)
     if known is not None:
         return known
@@ -51,6 +50,11 @@ def read_listing(ref: RepoRef, settings: HubSettings) -> tuple[RemoteFile, ...]:
     with files.disk_errors(kept):
         files.write_json(kept, [asdict(file) for file in listing])
     return listing
+
+
+def is_listed(ref: RepoRef, cache: Path) -> bool:
+    """Say whether the cache knows what the repository holds at the commit of `ref`."""
+    return _kept_file(ref, cache).is_file()
 
 
 def ask_listing(ref: RepoRef, settings: HubSettings) -> tuple[RemoteFile, ...]:
@@ -124,6 +128,11 @@ def remember_commit(ref: RepoRef, cache: Path) -> None:
 
 def _ref_file(ref: RepoRef, cache: Path) -> Path:
     return repo_cache(ref, cache) / "refs" / (ref.revision or DEFAULT_REVISION)
+
+
+def _kept_file(ref: RepoRef, cache: Path) -> Path:
+    assert ref.commit is not None
+    return repo_cache(ref, cache) / "hftune" / f"{ref.commit}.json"
 
 
 def _read_kept(path: Path) -> tuple[RemoteFile, ...] | None:

@@ -9,7 +9,7 @@ from hftune.core import RepoRef
 from hftune.errors import HubError, OfflineError
 from hftune.hub.client import HubSettings, ask, open_api, settings_from_environment
 from hftune.hub.failure import errand_for, unable
-from hftune.hub.listing import cached_commit, remember_commit
+from hftune.hub.listing import cached_commit, is_listed, remember_commit
 from hftune.hub.ref import DEFAULT_REVISION, is_commit
 
 logger = logging.getLogger(__name__)
@@ -18,18 +18,22 @@ logger = logging.getLogger(__name__)
 def resolve_commit(ref: RepoRef, *, settings: HubSettings | None = None) -> RepoRef:
     """Give the reference with the commit its revision stands for now; one request at most.
 
-    A full commit id is taken as it is. Offline, or when the Hub cannot be reached, the commit that
-    the cache last saw for this very revision stands in, and the log says so. Raises HubError and
-    its kin.
+    A full commit id is taken as it is. One that was never listed here is asked for first: without a
+    Hub this one request ends soon, where the client library tries a listing for half a minute.
+    Offline, or when the Hub cannot be reached, the commit that the cache last saw for this very
+    revision stands in, and the log says so. Raises HubError and its kin.
     """
     if ref.repo_id is None:
         return ref
     if ref.commit is not None:
         return ref
+    settings = settings or settings_from_environment()
     if is_commit(ref.revision):
         assert ref.revision is not None
-        return replace(ref, commit=ref.revision.lower())
-    settings = settings or settings_from_environment()
+        pinned = replace(ref, commit=ref.revision.lower())
+        if not is_listed(pinned, settings.cache):
+            _ask_commit(ref, ref.repo_id, settings)
+        return pinned
     try:
         pinned = replace(ref, commit=_ask_commit(ref, ref.repo_id, settings))
     except HubError as error:

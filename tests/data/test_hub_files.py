@@ -265,12 +265,12 @@ def test_a_fault_that_stays_is_one_error(
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_fault_of_every_request(
-    kind: Kind, name: str, times: int | None, squares: Path, seed: Seed, settings: HubSettings,
-    proxy: FaultyHub,
-) -> None:  # fmt: skip
+    kind: Kind, name: str, squares: Path, seed: Seed, settings: HubSettings, proxy: FaultyHub
+) -> None:
     ref = seed(squares)
-    try_cell(kind, FAULTS[name], times=times, ref=ref, settings=settings, proxy=proxy)
+    error = try_cell(kind, FAULTS[name], times=1, ref=ref, settings=settings, proxy=proxy)
+    # A page in place of an answer, and a server that asks for an hour, are not waited out.
+    assert error is None or name in ("page of HTML", "503, Retry-After: 3600") or "3600" in name

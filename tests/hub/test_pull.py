@@ -143,6 +143,14 @@ def test_unreachable_without_cache_names_the_endpoint(unreachable: HubSettings) 
     assert unreachable.endpoint in str(caught.value)
 
 
+def test_unreachable_with_a_pinned_commit_is_found_by_one_light_request(
+    unreachable: HubSettings,
+) -> None:
+    with pytest.raises(OfflineError, match="look up the revision") as caught:
+        pull(parse_ref("local/never-seen", revision="a" * 40), settings=unreachable)
+    assert f"hftune pull local/never-seen@{'a' * 40}" in str(caught.value.remedy)
+
+
 def test_missing_repository(settings: HubSettings) -> None:
     with pytest.raises(RepoNotFoundError, match="no such repository") as caught:
         pull(parse_ref("local/absent"), settings=settings)
