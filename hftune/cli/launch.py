@@ -18,8 +18,8 @@ def command(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[OPTIONS OF accelerate launch] VERB ...",
-            help="How many processes and where, then a command line of hftune.",
+            metavar="VERB ...",
+            help="Options of `accelerate launch`, then a command line of hftune.",
             show_default=False,
         ),
     ],

@@ -80,7 +80,7 @@ def launch(options: Namespace) -> int:
 
 def _refuse(message: str) -> NoReturn:
     raise RequestError(
-        message.replace("training_script", "VERB"),
+        message.replace("training_script, training_script_args", "VERB"),
         allowed="hftune launch [OPTIONS OF accelerate launch] VERB ...",
         remedy="see the options with: accelerate launch --help",
     )
