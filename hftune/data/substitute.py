@@ -12,6 +12,10 @@ from hftune.errors import DataError
 OnBadImage = Literal["stop", "skip", "quarantine"]
 
 _SHOWN = 5
+_REMEDY = (
+    "bring back what was there and run the same command again; a new run can do without such"
+    " images: data.on_bad_image=skip"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,11 @@ class Shown:
 
 def read_or_stop(split: Split, wanted: int) -> Shown:
     """Read the wanted row. Raises DataError where it cannot be read."""
-    return Shown(row=wanted, image=split.rows.image(wanted))
+    try:
+        return Shown(row=wanted, image=split.rows.image(wanted))
+    except DataError as error:
+        error.remedy = _REMEDY
+        raise
 
 
 def read_or_next(split: Split, wanted: int) -> Shown:
@@ -57,8 +65,7 @@ def bad_images_error(split: Split, bad: Sequence[BadImage]) -> DataError:
     return DataError(
         f"{len(bad)} of the {len(split)} images of '{split.name}' cannot be read",
         found=describe_bad(bad),
-        remedy="bring them back and run the same command again, or let runs go on without such"
-        " images: data.on_bad_image=skip",
+        remedy=_REMEDY,
     )
 
 

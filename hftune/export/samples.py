@@ -1,5 +1,6 @@
 """A few validation images of a run: kept beside it always, published only where that is allowed."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hftune.core import Split
+from hftune.errors import DataError
 from hftune.files import committed_folder, write_bytes
 
 SAMPLES = "samples"
@@ -41,16 +43,18 @@ class Sample:
 def keep_samples(run: Path, split: Split) -> None:
     """Write up to four images of `split`, of as many classes, as PNG into `run/samples`.
 
-    Of numbers the lowest, the highest and what lies evenly between them.
+    Of numbers the lowest, the highest and what lies evenly between them. One that cannot be read
+    is left out: the evaluation, of which all ranks learn, decides what becomes of it.
 
-    Called by rank 0, once per run. Raises DataError and DiskError.
+    Called by rank 0, once per run. Raises DiskError.
     """
     with committed_folder(run / SAMPLES) as folder:
         choose = _choose_numbers if split.labels.numeric else _choose
         for number, row in enumerate(choose(split.rows.targets), start=1):
             name = _name_of(split, row)
             stem = f"{number}-{name}" if name else str(number)
-            _small(split.rows.image(row)).save(folder / f"{stem}.png")
+            with contextlib.suppress(DataError):
+                _small(split.rows.image(row)).save(folder / f"{stem}.png")
 
 
 def read_samples(run: Path) -> tuple[Sample, ...]:
