@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick chaos check clean
+.PHONY: help demo test quick chaos faults check clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
 	@echo "make test    the whole test suite"
 	@echo "make quick   the tests that take seconds, in place of minutes"
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
+	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"
 	@echo "make check   lint, types, floors"
 	@echo "make clean   remove .venv, demo/ and caches"
 
@@ -25,6 +26,9 @@ quick: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m pytest --chaos -m chaos
+
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.hub.fault_table docs/hub-failures.md
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

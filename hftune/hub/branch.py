@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from hftune.core import RepoRef
-from hftune.errors import RepoNotFoundError
+from hftune.errors import HubError, RepoNotFoundError
 from hftune.hub.client import HubSettings, ask, open_api
 from hftune.hub.contents import CARD
 from hftune.hub.failure import Errand
@@ -82,7 +82,10 @@ def read_card(target: PushTarget, branch: Branch, settings: HubSettings) -> str 
 
 
 def make_branch(target: PushTarget, settings: HubSettings) -> None:
-    """Make repository and branch on the Hub; what exists by now is left as it is."""
+    """Make repository and branch on the Hub; what exists by now is left as it is.
+
+    Raises HubError and its kin, also where the Hub says that it made what is not there.
+    """
     api = open_api(settings)
     ask(
         settings,
@@ -94,6 +97,14 @@ def make_branch(target: PushTarget, settings: HubSettings) -> None:
             settings,
             errand_at(target, "create the branch", settings),
             lambda: api.create_branch(target.repo_id, branch=target.revision, exist_ok=True),
+        )
+    if read_branch(target, settings) is None:
+        errand = errand_at(target, "create the branch", settings)
+        raise HubError(
+            f"could not {errand.doing}: the Hub said that it did",
+            found="it is not there",
+            where=errand.place,
+            remedy=errand.again,
         )
 
 

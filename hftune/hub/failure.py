@@ -31,6 +31,7 @@ CLIENT_ERRORS = (OSError, HTTP_ERROR, EntryNotFoundError, RuntimeError, ValueErr
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _NEVER_PASSING = frozenset({"UnsupportedProtocol", "LocalProtocolError", "TooManyRedirects"})
 _CUT_SHORT = "Consistency check failed"
+_CLOSED = "client has been closed"  # by another thread, whose connection was refused
 _XET_ROAD = re.compile(r"xet-(?:read|write)-token")
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
@@ -105,7 +106,7 @@ def passes(error: BaseException) -> bool:
         return root.response.status_code in _PASSING
     if isinstance(root, OfflineModeIsEnabled) or closed_xet_road(root):
         return False
-    return lost_contact(root) or _CUT_SHORT in str(root)
+    return lost_contact(root) or any(text in str(root) for text in (_CUT_SHORT, _CLOSED))
 
 
 def lost_contact(error: BaseException) -> bool:

@@ -169,7 +169,6 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
     if plan.creates is not None:
         make_branch(plan.target, settings)
         plan = plan_push(plan.folder, plan.target, message=plan.message, settings=settings)
-        _require_branch(plan, settings)
     target = plan.target
     pushed = RepoRef(repo_id=target.repo_id, revision=target.revision, folder=plan.folder)
     if plan.unchanged:
@@ -182,18 +181,6 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
         "pushed %d files (%s) to %s as commit %s", len(plan.changed), size, target.repo_id, commit
     )
     return replace(pushed, commit=commit)
-
-
-def _require_branch(plan: PushPlan, settings: HubSettings) -> None:
-    """Raise HubError where the Hub said that it made what is still not there."""
-    if plan.creates is not None:
-        errand = errand_at(plan.target, "push", settings)
-        raise HubError(
-            f"could not push: the Hub said that it made the {plan.creates}",
-            found="it is not there",
-            where=errand.place,
-            remedy=errand.again,
-        )
 
 
 def make_commit(plan: PushPlan, settings: HubSettings) -> str:

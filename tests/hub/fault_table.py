@@ -13,8 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.hub.fault_cells import PULLED, PUSHED, Cell, Job, Outcome, cells, try_cells
-from tests.hub.faulty import FAULTS
+from tests.hub.faulty import FAULTS, Kind
 
+# Whether it was done with the fault once, and for ever.
+_WORDS = {(True, False): "retried", (True, True): "done", (False, False): "stops"}
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 _ENVIRONMENT = {
@@ -27,21 +29,23 @@ _ENVIRONMENT = {
 
 
 def table(outcomes: Sequence[Outcome], job: Job) -> str:
-    """Give the Markdown table of one job: faults down, requests across, 'once / for ever'."""
+    """Give the Markdown table of one job: faults down, requests across."""
     kinds = PULLED if job == "pull" else PUSHED
     lines = ["| fault | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
-    for fault in FAULTS.values():
-        texts = []
-        for kind in kinds:
-            found = [
-                "stops" if outcome.error is not None else "done"
-                for outcome in outcomes
-                if (outcome.cell.job, outcome.cell.kind) == (job, kind)
-                and outcome.cell.fault.name == fault.name
-            ]
-            texts.append(" / ".join(found) or "-")
-        lines.append(f"| {fault.name} | " + " | ".join(texts) + " |")
+    for fault in FAULTS:
+        words = [_word(outcomes, (job, kind, fault)) for kind in kinds]
+        lines.append(f"| {fault} | " + " | ".join(words) + " |")
     return "\n".join(lines)
+
+
+def _word(outcomes: Sequence[Outcome], place: tuple[Job, Kind, str]) -> str:
+    """Say in a word what becomes of a request under a fault that comes once, and for ever."""
+    found = {
+        outcome.cell.times: outcome.error is None
+        for outcome in outcomes
+        if (outcome.cell.job, outcome.cell.kind, outcome.cell.fault.name) == place
+    }
+    return _WORDS[(found[1], found[None])] if found else "-"
 
 
 def try_beside(wanted: Sequence[Cell], *, processes: int) -> list[Outcome]:
@@ -65,10 +69,10 @@ def _be_quiet() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     outcomes = try_beside([*cells(times=1), *cells(times=None)], processes=12)
-    done = sum(outcome.error is None for outcome in outcomes)
+    errors = sum(outcome.error is not None for outcome in outcomes)
     text = (
-        f"{len(outcomes)} cells: {done} done, {len(outcomes) - done} stopped with one error and"
-        " finished by the same command.\n\n"
+        f"{len(outcomes)} trials: {len(outcomes) - errors} done in spite of the fault; {errors}"
+        " ended in one error, after which the same command finished.\n\n"
         f"### Pull\n\n{table(outcomes, 'pull')}\n\n### Push\n\n{table(outcomes, 'push')}\n"
     )
     print(text)

@@ -44,6 +44,7 @@ def test_place_names_everything() -> None:
         (LocalEntryNotFoundError("no cause"), False),
         (ConnectionError("404 for http://hub/api/models/a/b/xet-write-token/main"), False),
         (OSError(errno.ENOSPC, "full"), False),
+        (RuntimeError("Cannot send a request, as the client has been closed."), True),
         (RuntimeError("odd"), False),
     ],
 )
