@@ -96,11 +96,12 @@ def check_push(target: PushTarget, *, settings: HubSettings | None = None) -> No
     private = is_private(target, settings)
     if private is None and not may_create:
         raise no_repository(target.repo_id, settings)
-    if target.private and private is False:
+    if private is not None and private != target.private:
         logger.warning(
-            "%s exists and is public, so everybody can read what is pushed there; 'private' counts"
-            " only for a repository that the push creates",
+            "%s exists and is %s, and what is pushed there will be so too; 'private' counts only"
+            " for a repository that the push creates",
             target.repo_id,
+            "private" if private else "public, so everybody can read it",
         )
 
 

@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from unittest.mock import patch
@@ -21,6 +21,7 @@ from hftune.hub.ref import parse_ref
 from hftune.hub.server import RunningHub, lfs, running
 from hftune.hub.server.names import repo_name
 from hftune.hub.server.store import Store
+from hftune.hub.session import bound_session
 from tests.hub.faulty import FAULTS, Fault, Kind, faulty
 
 Job = Literal["pull", "push"]
@@ -39,6 +40,8 @@ _CARD = b"---\nlibrary_name: timm\n---\n\nWords of a user.\n"
 _MODEL = {"config.json": b'{"a": 1}', "README.md": _CARD, "model.safetensors": b"\x01\x02" * 9000}
 _PART_SIZE = 64 << 10
 ATTEMPTS = 3
+# Seconds that a machine under load may need to answer; no test waits for them.
+_PATIENCE = 30.0
 # In each attempt the client library itself asks up to seven times, here for each of three files.
 _MOST = 7 * ATTEMPTS * 3
 
@@ -91,6 +94,7 @@ def try_cell(cell: Cell, hub: RunningHub, folder: Path) -> Outcome:
     work = folder / re.sub(r"\W+", "-", str(cell)).strip("-")
     repo_id = f"local/{work.name[:60]}-{hashlib.sha256(str(cell).encode()).hexdigest()[:6]}"
     attempt = _attempt_pull if cell.job == "pull" else _attempt_push
+    bound_session(silence=_PATIENCE, pause=_PATIENCE)
     _prepare(hub, repo_id, cell)
     with faulty(hub.endpoint) as proxy:
         settings = HubSettings(
@@ -100,7 +104,7 @@ def try_cell(cell: Cell, hub: RunningHub, folder: Path) -> Outcome:
             attempts=ATTEMPTS,
             first_pause=0.01,
             longest_pause=2.0,
-            timeout=0.5,
+            timeout=1.0 if cell.fault.ending == "stall" else _PATIENCE,
         )
         proxy.spoil(cell.kind, cell.fault, times=cell.times)
         error = attempt(cell, hub, repo_id, settings, work)
@@ -109,6 +113,7 @@ def try_cell(cell: Cell, hub: RunningHub, folder: Path) -> Outcome:
         if error is not None:
             _check_error(error)
         proxy.heal()
+        settings = replace(settings, timeout=_PATIENCE)
         last = attempt(cell, hub, repo_id, settings, work)
         assert last is None, (cell, last)
         if cell.kind in ("verify", "commit"):

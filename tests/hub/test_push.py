@@ -309,12 +309,16 @@ def test_offline_never_starts_a_push(
         push(artifact, target, message="x", settings=offline)
 
 
-def test_public_repository_is_pointed_out_where_private_was_asked(
+@pytest.mark.parametrize("private", [True, False])
+def test_repository_of_the_other_visibility_is_pointed_out(
+    private: bool,
     target: PushTarget,
     settings: HubSettings,
     make_repo: MakeRepo,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    make_repo({"a.txt": b"a"})
-    check_push(target, settings=settings)
-    assert "public" in caplog.text
+    make_repo({"a.txt": b"a"}, private=private)
+    check_push(replace(target, private=private), settings=settings)
+    assert not caplog.records
+    check_push(replace(target, private=not private), settings=settings)
+    assert f"exists and is {'private' if private else 'public'}" in caplog.text
