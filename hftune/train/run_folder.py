@@ -11,6 +11,7 @@ import torch
 from hftune.core import Model, RunPlan, Split, Splits, WeightsReport
 from hftune.data.labels import count_classes
 from hftune.data.numbers import spread_of
+from hftune.data.substitute import describe_bad
 from hftune.errors import RunFolderError
 from hftune.files import remove_leftovers, write_json, write_text
 from hftune.recipe import load_recipe
@@ -93,9 +94,12 @@ def check_same_data(run: Path, splits: Splits) -> None:
         if split.name in before and before[split.name].digest != split.digest
     ]
     if changed:
+        found = [f"other images or labels in: {', '.join(changed)}"]
+        if splits.left_out:
+            found.append(f"left out now, as they cannot be read:\n{describe_bad(splits.left_out)}")
         raise RunFolderError(
             "the data changed since this run began",
-            found=f"other images or labels in: {', '.join(changed)}",
+            found="\n".join(found),
             where=str(run),
             remedy="restore the data, or start a new run with --output",
         )

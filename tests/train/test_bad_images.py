@@ -9,13 +9,13 @@ import torch
 
 from hftune.core import BadImage, Batch
 from hftune.data.order import make_order, step_rows
-from hftune.errors import DataError
+from hftune.errors import DataError, RunFolderError
 from hftune.recipe.schema import Component, DataRecipe, EvalRecipe, TrainRecipe
 from hftune.train.bad_images import QUARANTINE_FILE, BadImages
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.results import judge_best
-from hftune.train.run_folder import write_run_facts
+from hftune.train.run_folder import check_same_data, write_run_facts
 from hftune.train.world import join_world
 from tests.drawn import damage
 
@@ -93,6 +93,23 @@ def test_images_left_out_before_the_run_are_listed_under_quarantine(
             assert not (folder / QUARANTINE_FILE).exists()
         else:
             assert [entry["name"] for entry in listed(folder)] == names
+
+
+def test_data_that_changed_by_images_gone_bad_names_them(
+    make_recipe, make_tiny_model, make_splits, run
+):
+    splits, model = make_splits(), make_tiny_model()
+    plan = make_plan(make_recipe(), model, splits, join_world())
+    write_run_facts(run, plan, model, splits, world=join_world())
+    check_same_data(run, splits)
+    fewer = replace(splits, train=make_splits(train=23).train, left_out=(bad(5),))
+    with pytest.raises(RunFolderError) as caught:
+        check_same_data(run, fewer)
+    assert caught.value.found == (
+        "other images or labels in: train\n"
+        "left out now, as they cannot be read:\n"
+        "train/5.png: cut short"
+    )
 
 
 def test_settling_stops_where_bad_images_do(make_splits):
