@@ -23,11 +23,14 @@ from hftune.stop_signals import raise_if_stopped
 from hftune.train.average import owes_average
 from hftune.train.best import best_weights
 from hftune.train.loop import train
+from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
+from hftune.train.mirror import restore_from_hub
 from hftune.train.plan import make_plan
 from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
+from hftune.train.space import check_space
 from hftune.train.teacher import check_teacher, load_teacher
 from hftune.train.world import World, all_agree, first_on_machine, join_world, wait_for_all
 
@@ -84,10 +87,14 @@ def train_and_judge(
     Called by every rank; rank 0 writes. Raises Stopped as `finetune` does.
     """
     check_run_folder(run, recipe)
-    prepared = prepare(recipe)
+    if join_world().is_first:
+        restore_from_hub(run, recipe)
+    wait_for_all()
+    prepared = prepare(recipe, run=run)
     check_same_data(run, prepared.splits)
     plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
     if world.is_first:
+        check_space(run, model=model, plan=plan, splits=splits)
         write_run_facts(run, plan, model, splits, world=world)
         write_json(run / "origins.json", dict(origins or {}))
         keep_samples(run, splits.val)
@@ -107,8 +114,11 @@ def train_and_judge(
     return judge_best(plan, model, splits, run=run, progress=progress)
 
 
-def prepare(recipe: Recipe) -> Prepared:
-    """Pull, open the data, build the model and settle the plan; writes nothing but caches."""
+def prepare(recipe: Recipe, *, run: Path | None = None) -> Prepared:
+    """Pull, open the data, build the model and settle the plan; writes nothing but caches.
+
+    `run` is the folder of a run that may have begun already, whose micro-batch is kept.
+    """
     world = join_world()
     with first_on_machine():  # one process downloads, the others find the cache
         source = pull_backbone(recipe.model)
@@ -117,7 +127,13 @@ def prepare(recipe: Recipe) -> Prepared:
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
     if teacher is not None:
         check_teacher(teacher, model.input_spec, splits.labels)
-    plan = make_plan(recipe, model, splits, world)
+    plan = fit_micro_batch(
+        make_plan(recipe, model, splits, world),
+        model,
+        world,
+        begun=None if run is None else settled_micro_batch(run),
+        teacher=None if teacher is None else teacher.module,
+    )
     if not all_agree(f"{plan.digest} {model.base.commit}"):
         raise PlanError(
             "the processes of this run do not see the same backbone, images or recipe",

@@ -4,10 +4,10 @@
 75 stopped by a signal with a checkpoint kept.
 """
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from hftune import __version__
 from hftune.errors import HftuneError, Stopped
 from hftune.stop_signals import StopRequested, leave, listening
+from hftune.train.liveness import lost_processes, speaks
 
 # verb -> (module, help). A module is imported when its verb is used, so help stays instant.
 VERBS = {
@@ -124,7 +125,7 @@ def invoke(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     verb = next((word for word in arguments if not word.startswith("-")), "")
     try:
-        with stops_as_errors() if verb in _CONTINUED else contextlib.nullcontext():
+        with lost_processes(), stops_as_errors() if verb in _CONTINUED else nullcontext():
             result = app(arguments, prog_name="hftune", standalone_mode=False)
     except HftuneError as error:
         if debug:
@@ -143,7 +144,7 @@ def invoke(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-@contextlib.contextmanager
+@contextmanager
 def stops_as_errors() -> Iterator[None]:
     """Turn a stop signal into Stopped, where the run did not do so itself."""
     with listening() as signals:
@@ -165,8 +166,8 @@ def _stopped(request: StopRequested) -> Stopped:
 
 
 def say(error: HftuneError) -> None:
-    """Print a user error once, from rank 0 when all ranks meet the same one."""
-    if os.environ.get("RANK", "0") == "0" or error.exit_code == 1:
+    """Print a user error, from one process where all met the same one."""
+    if speaks() or error.exit_code == 1:
         word = "stopped" if error.exit_code == 75 else "error"
         print(f"{word}: {error}", file=sys.stderr)
 

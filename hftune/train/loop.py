@@ -8,19 +8,16 @@ from pathlib import Path
 from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.train.average import check_mean, owes_average, takes_weights
 from hftune.train.average_end import finish_average
-from hftune.train.best import note_plateau, note_result, write_best
-from hftune.train.checkpoint import (
-    CHECKPOINTS,
-    commit_checkpoint,
-    prune_checkpoints,
-    restore,
-)
+from hftune.train.between_steps import judge_now, save, send_last
+from hftune.train.checkpoint import restore
 from hftune.train.control import Control
-from hftune.train.evaluate import judge_module, make_judge
+from hftune.train.evaluate import make_judge
+from hftune.train.finite import explain_bad_step
 from hftune.train.guides import open_guides
+from hftune.train.mirror import END_SECONDS, open_mirror
 from hftune.train.plan import due, next_phase
 from hftune.train.session import Session, open_session
-from hftune.train.step import train_step
+from hftune.train.step import BadStep, train_step
 from hftune.train.surroundings import Surroundings
 from hftune.train.tracking import Tracking
 from hftune.train.world import make_accelerator
@@ -40,13 +37,14 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     guides = open_guides(plan, model, judge)
     progress, memory = restore(run, model.module)
     check_mean(plan, progress, memory)
+    mirror = open_mirror(plan, run) if accelerator.is_main_process else None
     with (
         Control(accelerator, plan) as control,
         Tracking(run, plan, accelerator, step=progress.step, bad=judge.bad) as track,
     ):
         around = Surroundings(
             run=run, train=splits.train, val=splits.val, judge=judge, guides=guides,
-            control=control, track=track,
+            control=control, track=track, mirror=mirror,
         )  # fmt: skip
         while (number := next_phase(plan, progress)) is not None:
             progress.phase = number
@@ -59,9 +57,12 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
             stopped = run_phase(session, progress, around)
             memory = session.close()
             if stopped:
+                send_last(around)
                 return progress
         if owes_average(plan, progress):
             finish_average(plan, model, progress=progress, memory=memory, around=around)
+    if mirror is not None:
+        mirror.finish(seconds=END_SECONDS)
     return progress
 
 
@@ -89,9 +90,12 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
                 return True
             assert ready.item is not None
             around.judge.bad.note(ready.item)
-            stats = train_step(
-                session, ready.item, step=progress.step, rate_factor=progress.plateau_factor
-            )
+            try:
+                stats = train_step(
+                    session, ready.item, step=progress.step, rate_factor=progress.plateau_factor
+                )
+            except BadStep as error:
+                raise explain_bad_step(session, progress.step) from error
             progress.step += 1
             if takes_weights(plan, progress.step):
                 session.mean.take(session.module)
@@ -107,42 +111,3 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
                 progress.seconds += time.monotonic() - clock
                 save(session, progress, around)
                 return not judged
-
-
-def judge_now(session: Session, progress: Progress, around: Surroundings) -> bool:
-    """Evaluate, note the result and keep the weights if they are the best (collective).
-
-    False when a signal cut it short; the evaluation then stays owed.
-    """
-    progress.owes_evaluation = True
-    session.share_buffers()
-    module = session.judged_module()
-    result = judge_module(
-        around.judge, module, around.val, step=progress.step, control=around.control
-    )
-    session.train_mode()
-    if result is None:
-        return False
-    progress.owes_evaluation = False
-    around.track.result(result, progress)
-    is_best = note_result(result, progress, session.plan.recipe)
-    note_plateau(result, progress, session.plan.recipe)
-    if is_best and session.accelerator.is_main_process:
-        write_best(around.run, module, result)
-    return True
-
-
-def save(session: Session, progress: Progress, around: Surroundings) -> None:
-    """Commit a checkpoint and drop the ones that are too many; rank 0 writes, all wait."""
-    if session.accelerator.is_main_process:
-        folder = around.run / CHECKPOINTS
-        commit_checkpoint(
-            folder,
-            progress,
-            module=session.module,
-            memory=session.memory(),
-            plan_digest=session.plan.digest,
-        )
-        prune_checkpoints(folder, keep=session.plan.recipe.save.keep)
-    around.control.note_save(progress.step)
-    session.accelerator.wait_for_everyone()  # collective

@@ -7,12 +7,16 @@ from hftune.core import Split
 from hftune.train.control import Control
 from hftune.train.evaluate import Judge
 from hftune.train.guides import Guides
+from hftune.train.mirror import Mirror
 from hftune.train.tracking import Tracking
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """The run's folder and splits, and what judges, steers, interrupts and reports it."""
+    """The run's folder and splits, and what judges, steers, interrupts, reports and mirrors it.
+
+    `mirror` is None on other ranks than 0, and where the recipe wants none.
+    """
 
     run: Path
     train: Split
@@ -21,3 +25,4 @@ class Surroundings:
     guides: Guides
     control: Control
     track: Tracking
+    mirror: Mirror | None = None

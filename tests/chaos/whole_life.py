@@ -11,6 +11,7 @@ from hftune.export.artifact import build_artifact
 from hftune.finetune import train_and_judge
 from hftune.log import configure
 from hftune.recipe import load_recipe
+from hftune.train.liveness import lost_processes
 from hftune.train.world import join_world, wait_for_all
 
 
@@ -19,7 +20,7 @@ def whole_life(recipe: Path, run: Path) -> int:
     torch.set_num_threads(1)
     configure(rank=0)
     try:
-        with stops_as_errors():
+        with lost_processes(), stops_as_errors():
             train_and_judge(load_recipe(recipe), run)
             if join_world().is_first:
                 build_artifact(run)

@@ -1,0 +1,65 @@
+"""What happens between two steps: evaluations and checkpoints."""
+
+from hftune.core import Progress
+from hftune.train.best import note_plateau, note_result, write_best
+from hftune.train.checkpoint import CHECKPOINTS, commit_checkpoint, prune_checkpoints
+from hftune.train.evaluate import judge_module
+from hftune.train.finite import check_weights
+from hftune.train.mirror import STOP_SECONDS
+from hftune.train.session import Session
+from hftune.train.surroundings import Surroundings
+
+
+def judge_now(session: Session, progress: Progress, around: Surroundings) -> bool:
+    """Evaluate, note the result and keep the weights if they are the best (collective).
+
+    False when a signal cut it short; the evaluation then stays owed.
+    """
+    progress.owes_evaluation = True
+    session.share_buffers()
+    module = session.judged_module()
+    result = judge_module(
+        around.judge, module, around.val, step=progress.step, control=around.control
+    )
+    session.train_mode()
+    if result is None:
+        return False
+    progress.owes_evaluation = False
+    around.track.result(result, progress)
+    is_best = note_result(result, progress, session.plan.recipe)
+    note_plateau(result, progress, session.plan.recipe)
+    if is_best and session.accelerator.is_main_process:
+        write_best(around.run, module, result)
+    return True
+
+
+def save(session: Session, progress: Progress, around: Surroundings) -> None:
+    """Commit a checkpoint and drop the ones that are too many; rank 0 writes, all wait.
+
+    Raises NotFiniteError on every rank where the weights are no longer worth keeping.
+    """
+    check_weights(session, progress.step)
+    if session.accelerator.is_main_process:
+        folder = around.run / CHECKPOINTS
+        commit_checkpoint(
+            folder,
+            progress,
+            module=session.module,
+            memory=session.memory(),
+            plan_digest=session.plan.digest,
+        )
+        prune_checkpoints(folder, keep=session.plan.recipe.save.keep)
+        if around.mirror is not None:
+            around.mirror.offer(progress.step)
+    around.control.note_save(progress.step)
+    session.accelerator.wait_for_everyone()  # collective
+
+
+def send_last(around: Surroundings) -> None:
+    """Let a stop wait a moment for the newest checkpoint to reach the Hub; rank 0 sends, all wait.
+
+    Whoever left before would have its launcher end the others.
+    """
+    if around.mirror is not None:
+        around.mirror.finish(seconds=STOP_SECONDS)
+    around.judge.accelerator.wait_for_everyone()  # collective
