@@ -1,6 +1,7 @@
 """Data sets by the road of models: what is needed, verified, and through a Hub that fails."""
 
 import logging
+import resource
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,8 +12,9 @@ import pytest
 from hftune.core import DataFacts, RepoRef
 from hftune.data.hub_files import fetch_files
 from hftune.data.hub_source import hub_dataset, open_repository
-from hftune.errors import DataError, HftuneError, HubError, OfflineError
+from hftune.errors import DataError, DiskError, HftuneError, HubError, OfflineError
 from hftune.hub.client import HubSettings
+from hftune.hub.pull import pull
 from hftune.hub.seed import seed_repo
 from hftune.hub.server import RunningHub
 from tests.data.conftest import draw
@@ -215,6 +217,29 @@ def test_without_a_hub_the_last_seen_commit_of_a_branch_serves(
         caplog.clear()
         assert labels(branch, without) == whole
         assert "from the cache, last seen for 'main'" in caplog.text
+
+
+def test_what_was_pulled_by_name_serves_without_a_hub(
+    squares: Path, seed: Seed, settings: HubSettings
+) -> None:
+    ref = replace(seed(squares), revision=None)
+    pull(ref, settings=settings)
+    assert labels(ref, replace(settings, offline=True)) == [0, 1] * 6
+
+
+def test_cache_that_cannot_take_the_tables_is_one_error(
+    squares: Path, seed: Seed, settings: HubSettings
+) -> None:
+    ref = seed(squares)
+    fetch_files(ref, None, settings=settings)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(DiskError, match="largest size"):
+            open_repository(ref, None, settings=settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert labels(ref, settings) == [0, 1] * 6
 
 
 def test_without_a_hub_another_commit_never_serves(
