@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hftune import files
+from hftune.data.decode import decode
 from hftune.data.fingerprints import Fingerprints, fingerprint, join, no_fingerprints
 from hftune.data.header import Note, read_header
 from hftune.data.part import Part, file_state
@@ -139,9 +140,11 @@ def cache_folder() -> Path:
 
 
 def _look(part: Part, position: int) -> _Seen:
+    name = f"row {position}"  # the key costs another look at the table, and nobody reads it here
     try:
-        notes = read_header(part.stored(position), name=part.key(position))
-        return _Seen(notes=notes, prints=fingerprint(part.picture(position)))
+        stored = part.stored(position)
+        notes = read_header(stored, name=name)
+        return _Seen(notes=notes, prints=fingerprint(decode(stored, name=name)))
     except DataError as error:
         return _Seen(reason=error.found or error.problem, prints=no_fingerprints(1))
 
