@@ -9,7 +9,7 @@ import typer
 
 from hftune.describe import Description, Table, describe
 from hftune.describe.description import Cell
-from hftune.errors import RequestError
+from hftune.errors import RequestError, readable
 
 
 def command(
@@ -89,7 +89,9 @@ def cell_text(value: Cell) -> str:
     """Give a value as it reads in a table."""
     if value is None:
         return "-"
-    if isinstance(value, bool | str):
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, bool):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hftune.errors import RequestError
+from hftune.errors import RequestError, readable
 from hftune.predict import Prediction, find_images, load_predictor
 
 
@@ -86,10 +86,10 @@ def print_table(predictions: Iterable[Prediction], top: int, *, width: int) -> N
     """
     for prediction in predictions:
         if prediction.problem == "regression":
-            shown = [f"{prediction.label} {prediction.score:.4g}"]
+            shown = [f"{readable(prediction.label)} {prediction.score:.4g}"]
         else:
             shown = [
-                f"{'*' if name in prediction.labels else ' '}{name} {score:.1%}"
+                f"{'*' if name in prediction.labels else ' '}{readable(name)} {score:.1%}"
                 for name, score in best(prediction, top)
             ]
         print(f"{prediction.path!s:<{width}}  {'  '.join(shown)}", flush=True)

@@ -34,9 +34,10 @@ BEGIN = "<!-- hftune: begin. Written anew at every push; text before and after i
 END = "<!-- hftune: end -->"
 TAGS = ("image-classification", "timm", "transformers", "hftune")
 
-_BLOCK = re.compile(r"<!-- hftune: begin\b.*?<!-- hftune: end -->", re.DOTALL)
+_BEGIN = re.compile(r"<!-- hftune: begin\b")
 # As the Hub itself finds the metadata of a README.
 _FRONT = re.compile(r"\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
+_MOST_DEPTH = 32
 _LOCAL_DATA = "imagefolder"
 
 
@@ -62,13 +63,14 @@ def keep_user_text(card: str, existing: str) -> str:
     merged = ours | {key: value for key, value in theirs.items() if key not in ours}
     if tags:
         merged["tags"] = list(dict.fromkeys(tags))
-    block = _BLOCK.search(our_body)
-    if block is None:  # a card that hftune did not write speaks for itself
+    place = _block_in(our_body)
+    if place is None:  # a card that hftune did not write speaks for itself
         return card
-    if _BLOCK.search(their_body):
-        body = _BLOCK.sub(lambda _: block[0], their_body, count=1)
+    block, old = our_body[place], _block_in(their_body)
+    if old is not None:
+        body = f"{their_body[: old.start]}{block}{their_body[old.stop :]}"
     elif their_body.strip():
-        body = f"{block[0]}\n\n{their_body.strip()}\n"
+        body = f"{block}\n\n{their_body.strip()}\n"
     else:
         body = our_body
     return _join(merged, body)
@@ -155,14 +157,23 @@ def _short_name(facts: CardFacts) -> str:
     return facts.run if facts.repo_id is None else facts.repo_id.rpartition("/")[2]
 
 
+def _block_in(text: str) -> slice | None:
+    """Find our block in a card's text, markers included."""
+    begin = _BEGIN.search(text)
+    end = -1 if begin is None else text.find(END, begin.end())
+    return None if begin is None or end < 0 else slice(begin.start(), end + len(END))
+
+
 def _split(text: str) -> tuple[dict[str, Any], str]:
     """Give metadata and body of a README. YAML 1.2: `language: no` is text."""
     front = _FRONT.match(text)
     if front is None:
         return {}, text
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = _MOST_DEPTH
     try:
-        values = YAML(typ="safe", pure=True).load(front[1]) or {}
-    except YAMLError as error:
+        values = yaml.load(front[1]) or {}
+    except (YAMLError, ValueError) as error:  # ValueError: a date or a number that cannot be
         raise _bad_metadata(str(error)) from error
     if not isinstance(values, dict) or any(not isinstance(key, str) for key in values):
         raise _bad_metadata("something else than settings by name")
@@ -179,8 +190,10 @@ def _bad_metadata(found: str) -> PublishError:
 
 def _join(metadata: Mapping[str, Any], body: str) -> str:
     """Put metadata and body together as the Hub reads them."""
-    data = ModelCardData(**metadata, ignore_metadata_errors=True)
-    block = data.to_yaml(original_order=list(metadata))
+    try:
+        block = CardData(**metadata).to_yaml(original_order=list(metadata))
+    except (TypeError, ValueError) as error:  # a key or a number that cannot be written
+        raise _bad_metadata(str(error)) from error
     return f"---\n{block}\n---\n\n{body}"
 
 

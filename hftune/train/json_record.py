@@ -1,7 +1,7 @@
 """A file of a run as a frozen dataclass: JSON read with words about what is wrong with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -65,12 +65,12 @@ def build_record(cls: type[T], raw: Any, where: str) -> T:
                 where=where,
                 remedy="restore the file, or train again into another folder with --output",
             ) from error
-    try:
-        return cls(**values)
-    except TypeError as error:
+    missing = [name for name in _needed(cls) if name not in values]
+    if missing:
         raise RunFolderError(
-            "a file of this run is incomplete", found=str(error), where=where
-        ) from error
+            "a file of this run is incomplete", found=f"no {', '.join(missing)}", where=where
+        )
+    return cls(**values)
 
 
 def _fitted(value: Any, hint: Any, where: str) -> Any:
@@ -127,6 +127,12 @@ def _hints(cls: type) -> dict[str, Any]:
     """Give the declared kind of every field that a mapping may set."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls) if field.init}
+
+
+def _needed(cls: type) -> list[str]:
+    """Give the names of the fields that have no default."""
+    absent = (MISSING, MISSING)
+    return [f.name for f in fields(cls) if f.init and (f.default, f.default_factory) == absent]
 
 
 def _short(value: Any) -> str:

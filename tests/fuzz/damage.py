@@ -1,5 +1,6 @@
 """Damage to bytes and to JSON, drawn from a seed: the same seed spoils the same way everywhere."""
 
+import copy
 import json
 import random
 from typing import Any
@@ -61,7 +62,7 @@ def damaged_json(value: Any, seed: int) -> Any:
     for _ in range(rng.randint(1, 3)):
         places = _places(tree)
         if not places:
-            return rng.choice(ODD_VALUES)
+            return _odd_value(rng)
         block, key = rng.choice(places)
         kind = rng.choice(("replace", "replace", "replace", "remove", "rename", "wrap"))
         if kind == "remove":
@@ -71,8 +72,12 @@ def damaged_json(value: Any, seed: int) -> Any:
         elif kind == "wrap":
             block[key] = rng.choice(([block[key]], {"x": block[key]}, str(block[key])))
         else:
-            block[key] = rng.choice(ODD_VALUES)
+            block[key] = _odd_value(rng)
     return tree
+
+
+def _odd_value(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(ODD_VALUES))
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:

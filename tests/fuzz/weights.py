@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -26,17 +27,17 @@ def tensor(dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict
 
 
 class Marker:
-    """Pickled, it runs code when it is loaded: it makes the file that it names."""
+    """Pickled, it runs code when it is loaded: it makes the folder that it names."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return open, (str(self.path), "w")  # type: ignore[return-value]
+        return os.mkdir, (str(self.path),)
 
 
 def hostile_pickle(marker: Path) -> bytes:
-    """Give a pickle in torch's older form that makes the file `marker` when it is loaded."""
+    """Give a pickle in torch's older form that makes the folder `marker` when it is loaded."""
     stream = io.BytesIO()
     torch.save(
         {"state_dict": {"a": torch.ones(1)}, "x": Marker(marker)},
