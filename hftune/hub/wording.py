@@ -38,12 +38,15 @@ _LOGIN = "log in with 'hf auth login', or set HF_TOKEN"
 
 
 def offline(errand: Errand) -> OfflineError:
-    """Give the error for something that needs the Hub while offline mode is on."""
+    """Give the error for something that needs the Hub while offline mode is on.
+
+    What a pull would have brought says so itself, by `naming_the_pull`.
+    """
     return OfflineError(
         f"offline mode is on, so hftune could not {errand.doing}",
         where=errand.place,
-        remedy="unset HF_HUB_OFFLINE; or, where there is a network, run 'hftune pull' first and"
-        " bring the cache (HF_HOME) here",
+        remedy="unset HF_HUB_OFFLINE where there is a network; to train without one, publish later:"
+        " hub.push_to=null, then 'hftune push RUN ORG/NAME'",
     )
 
 
