@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from hftune.core import RepoRef, RunPlan
-from hftune.errors import HftuneError, HubError, PushConflictError, RunFolderError
+from hftune.errors import HftuneError, HubError, PushConflictError, RecipeError, RunFolderError
 from hftune.files import write_bytes, write_text
 from hftune.hub.branch import PushTarget
 from hftune.hub.client import HubSettings
@@ -223,7 +223,20 @@ def _check_recipe(path: Path, recipe: Recipe, ref: RepoRef) -> None:
     """Raise RunFolderError unless the state at `ref` is of this recipe, paths apart."""
     own = path.with_name("own.yaml")
     own.write_text(to_public_yaml(recipe), encoding="utf-8")
-    changes = changed_settings(load_recipe(path), load_recipe(own))
+    remedy = (
+        "name another branch with save.push_branch=NAME, or delete this one: hf repos branch "
+        f"delete {ref.repo_id} {ref.revision}"
+    )
+    try:
+        stored = load_recipe(path)
+    except RecipeError as error:
+        raise RunFolderError(
+            "the recipe on the branch for checkpoints cannot be read",
+            found="\n".join(f"{one.setting}: {one.text}" for one in error.problems),
+            where=_place_of(ref),
+            remedy=remedy,
+        ) from error
+    changes = changed_settings(stored, load_recipe(own))
     if changes:
         raise RunFolderError(
             "the branch for checkpoints holds a run of another recipe",
@@ -231,8 +244,7 @@ def _check_recipe(path: Path, recipe: Recipe, ref: RepoRef) -> None:
             allowed="the same recipe; only logging, saving, tracking, publishing and the length "
             "may change",
             where=_place_of(ref),
-            remedy="name another branch with save.push_branch=NAME, or delete this one: hf repos "
-            f"branch delete {ref.repo_id} {ref.revision}",
+            remedy=remedy,
         )
 
 

@@ -354,6 +354,20 @@ def test_the_branch_of_another_recipe_is_refused_and_nothing_is_written(
     assert not elsewhere.exists()
 
 
+def test_a_recipe_there_that_cannot_be_read_is_named_by_its_branch(
+    mirrored, recipe, elsewhere, settings, api
+):
+    target = mirror_target(recipe)
+    odd = CommitOperationAdd(path_in_repo="recipe.yaml", path_or_fileobj=b"run: tiny\nodd: 1\n")
+    api.create_commit(target.repo_id, [odd], commit_message="x", revision=target.revision)
+    with pytest.raises(RunFolderError, match="cannot be read") as caught:
+        restore_from_hub(elsewhere, recipe, settings=settings)
+    said = str(caught.value)
+    assert "odd" in said
+    assert f"{target.repo_id}, branch checkpoints" in said
+    assert not elsewhere.exists()
+
+
 def test_what_may_change_may_change_elsewhere_too(mirrored, recipe, elsewhere, settings):
     longer = replace(recipe, train=replace(recipe.train, length="5 epochs"))
     restore_from_hub(elsewhere, longer, settings=settings)
