@@ -40,13 +40,13 @@ class Patience:
             try:
                 return self._note(attempt())
             except OSError as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     raise
             time.sleep(pause)
         try:
             return self._note(attempt())
         except OSError as error:
-            self.in_vain += _may_pass(error)
+            self.in_vain += may_pass(error)
             raise
 
     def _note(self, result: T) -> T:
@@ -54,5 +54,6 @@ class Patience:
         return result
 
 
-def _may_pass(error: OSError) -> bool:
-    return error.errno is not None and error.errno not in _FINAL
+def may_pass(error: BaseException | None) -> bool:
+    """Say whether it is the system that fails, in a way that may be over in a while."""
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _FINAL

@@ -19,6 +19,7 @@ from hftune.data.decode import decode
 from hftune.data.fingerprints import Fingerprints, fingerprint, join, no_fingerprints
 from hftune.data.header import Note, read_header
 from hftune.data.part import Part, file_state
+from hftune.data.patience import may_pass
 from hftune.data.workers import available_cores, produce
 from hftune.errors import DataError
 
@@ -37,12 +38,14 @@ class Scan:
     """What was seen of the images of a part, by position in it.
 
     `unreadable` holds the reason, `notes` what is worth a word about images that can be used. Rows
-    of `fingerprints` are zero for images that cannot be read.
+    of `fingerprints` are zero for images that cannot be read. `may_pass` is true where the system
+    could not give some of them just now: another look may see more.
     """
 
     unreadable: Mapping[int, str]
     notes: Mapping[int, tuple[Note, ...]]
     fingerprints: Fingerprints
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class _Seen:
     """What was seen of one image."""
 
     reason: str | None = None
+    may_pass: bool = False
     notes: tuple[Note, ...] = ()
     prints: Fingerprints
 
@@ -57,9 +61,9 @@ class _Seen:
 def scanned(part: Part) -> Scan:
     """Give what was seen of a part's images.
 
-    The answer is kept in the user's cache until a file's name, size or time changes. A lock lets
-    one process do the work while the others wait for its answer. Raises DiskError where the cache
-    cannot be written.
+    The answer is kept in the user's cache until a file's name, size or time changes, unless the
+    system could not give an image just now. A lock lets one process do the work while the others
+    wait for its answer. Raises DiskError where the cache cannot be written.
     """
     record = cache_folder() / "scan" / f"{_digest(part)}.safetensors"
     with files.disk_errors(record), files.locked(record.with_suffix(".lock")):
@@ -67,7 +71,8 @@ def scanned(part: Part) -> Scan:
         if kept is not None:
             return kept
         found = scan(part, workers=min(_MOST_WORKERS, available_cores()))
-        files.write_bytes(record, _to_bytes(found))
+        if not found.may_pass:
+            files.write_bytes(record, _to_bytes(found))
     return found
 
 
@@ -91,6 +96,7 @@ def scan(part: Part, *, workers: int) -> Scan:
         unreadable={n: one.reason for n, one in enumerate(seen) if one.reason is not None},
         notes={n: one.notes for n, one in enumerate(seen) if one.notes},
         fingerprints=join(prints),
+        may_pass=any(one.may_pass for one in seen),
     )
     logger.info(
         "'%s': %d images read in %.1f s, %d cannot be read",
@@ -146,7 +152,11 @@ def _look(part: Part, position: int) -> _Seen:
         notes = read_header(stored, name=name)
         return _Seen(notes=notes, prints=fingerprint(decode(stored, name=name)))
     except DataError as error:
-        return _Seen(reason=error.found or error.problem, prints=no_fingerprints(1))
+        return _Seen(
+            reason=error.found or error.problem,
+            may_pass=may_pass(error.__cause__),
+            prints=no_fingerprints(1),
+        )
 
 
 def _digest(part: Part) -> str:

@@ -55,6 +55,16 @@ def test_scan_is_remembered_until_a_file_changes(part: Part) -> None:
     assert len(scanned(part).unreadable) == 2
 
 
+def test_what_the_system_could_not_give_is_looked_at_again(make_folder) -> None:
+    root = make_folder({"cat": 3, "dog": 2})
+    # This file of Linux exists, and reading its start fails with EIO.
+    (root / "cat" / "003.png").symlink_to("/proc/self/mem")
+    part = image_folder(path=str(root)).parts["train"]
+    for _ in range(2):
+        assert scanned(part).unreadable == {3: "OSError: [Errno 5] Input/output error"}
+        assert list((cache_folder() / "scan").glob("*.safetensors")) == []
+
+
 def test_who_comes_while_the_data_is_scanned_waits_for_the_answer(
     part: Part, caplog: pytest.LogCaptureFixture
 ) -> None:
