@@ -19,7 +19,7 @@ from hftune.train.memory import PhaseMemory, estimate_memory, num_bytes
 from hftune.train.micro_batch_trial import fits_on_gpu
 from hftune.train.plan import micro_batch_sizes
 from hftune.train.run_facts import PLAN_FILE
-from hftune.train.world import World
+from hftune.train.world import World, from_first
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def fit_micro_batch(
     if plan.recipe.train.micro_batch_size != "auto":
         return plan
     sizes = _sizes(plan)
+    begun = from_first(begun)  # collective: other machines may not see the folder of the run
     if begun is not None:
         # Over more processes the size that a run was begun with may no longer divide the batch.
         size = max((size for size in sizes if size <= begun), default=sizes[0])

@@ -1,18 +1,22 @@
 """Values that are not finite, planted in a known place, are found there and change nothing."""
 
 import copy
+import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from hftune.core import Model
 from hftune.errors import NotFiniteError
-from hftune.recipe.schema import Component, OptimRecipe, TrainRecipe
+from hftune.recipe.schema import Component, EvalRecipe, OptimRecipe, SaveRecipe, TrainRecipe
 from hftune.train.checkpoint import Memory
 from hftune.train.finite import check_weights, explain_bad_step
 from hftune.train.guides import Guides
+from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.session import Session, open_session
 from hftune.train.step import BadStep, train_step
@@ -303,3 +307,28 @@ def test_a_weight_that_a_finite_gradient_made_infinite_is_not_saved():
         check_weights(session, 1)
     assert caught.value.found is not None
     assert caught.value.found.startswith("not finite before this step: ")
+
+
+def test_a_run_ends_at_the_step_with_its_last_checkpoint_good_and_ends_there_again(run):
+    method = Component(name="sgd")
+    constant = Component(name="constant")
+    optim = OptimRecipe(lr=300.0, method=method, weight_decay=0.0, schedule=constant)
+    recipe = tiny_recipe(
+        optim=optim, train=TRAIN, save=SaveRecipe(every="2 steps"), eval=EvalRecipe(every="100%")
+    )
+    texts = []
+    for _ in range(2):
+        model, splits = tiny_model("test_resnet"), drawn_splits()
+        plan = make_plan(recipe, model, splits, join_world())
+        with pytest.raises(NotFiniteError, match=r"not finite in step \d of 9") as caught:
+            train(plan, model, splits, run)
+        texts.append(str(caught.value))
+        good = int(caught.value.problem.split()[-3]) - 1  # it grows until then, as the rate has it
+        newest = max((run / "checkpoints").iterdir())
+        assert int(newest.name.removeprefix("step-")) == good - good % 2 > 0
+        weights = load_file(newest / "model.safetensors")
+        assert all(bool(value.isfinite().all()) for value in weights.values())
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(1, good + 1))
+        assert all(math.isfinite(line["loss"] + line["grad_norm"]) for line in lines)
+    assert texts[0] == texts[1]
