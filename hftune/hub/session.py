@@ -1,20 +1,46 @@
 """The client library's HTTP session, bounded: no silence and no wait without an end."""
 
-from __future__ import annotations
-
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
 from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.utils import _http as library  # the factory in force has no public name
 
 from hftune.hub.failure import pause_asked_by
 
-if TYPE_CHECKING:
-    from httpx2 import Client, Request, Response
-
 _SILENCES = ("connect", "read", "write", "pool")
+
+
+# The HTTP library is another one in each major version of the client library, so its classes are
+# described here by what is used of them.
+class Request(Protocol):
+    """A request before it is sent."""
+
+    extensions: dict[str, Any]
+
+
+class Response(Protocol):
+    """An answer whose body may not have been read."""
+
+    status_code: int
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in any case."""
+
+    def read(self) -> bytes:
+        """Read the body."""
+
+
+class Session(Protocol):
+    """What sends requests; its hooks see each request and each answer."""
+
+    event_hooks: dict[str, list[Callable[..., Any]]]
+
+
+S = TypeVar("S", bound=Session)
 
 
 @dataclass
@@ -42,9 +68,9 @@ class Limits:
         asked = pause_asked_by(response.status_code, response.headers)
         if response.status_code >= 400 and asked is not None and asked > self.pause:
             response.read()
-            library.hf_raise_for_status(response)
+            library.hf_raise_for_status(response)  # type: ignore[arg-type]  # its own class
 
-    def put_on(self, session: Client) -> Client:
+    def put_on(self, session: S) -> S:
         """Give the session with these limits; those on it already are not put on twice."""
         hooks = session.event_hooks
         if self.shorten not in hooks["request"]:
