@@ -125,6 +125,16 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def user_path(text: str | Path) -> Path:
+    """Give a path as a user names it, '~' being the home folder; '~nobody' stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises at '~nobody'
+
+
+def real_path(path: Path) -> Path:
+    """Give the file that `path` leads to; one in a loop of links leads to itself."""
+    return Path(os.path.realpath(path))  # Path.resolve raises at a loop
+
+
 def is_file(path: Path) -> bool:
     """Say whether there is such a file; a name that no file can have is none."""
     return os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises at a name that is too long

@@ -15,6 +15,7 @@ from hftune.data.decode import decode
 from hftune.data.folder_source import SUFFIXES
 from hftune.data.image_input import eval_transform, normalise
 from hftune.errors import DataError, DeviceError, RefError, RequestError
+from hftune.files import user_path
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.metrics import as_scores
@@ -152,7 +153,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 def _load(source: str | Path | RepoRef) -> Classifier:
     if isinstance(source, RepoRef):
         return load_classifier(pull(source))
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if isinstance(source, Path) and not folder.is_dir():
         raise RefError(
             "no such folder",

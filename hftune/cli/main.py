@@ -4,6 +4,7 @@
 75 stopped by a signal with a checkpoint kept.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hftune import __version__
-from hftune.errors import HftuneError, Stopped
+from hftune.errors import HftuneError, RequestError, Stopped
 from hftune.stop_signals import StopRequested, leave, listening
 from hftune.train.liveness import lost_processes, speaks
 
@@ -141,6 +142,11 @@ def invoke(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if debug or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        say(RequestError("no file can be found so", found=f"{error.strerror}: {error.filename}"))
+        return 2
     return result if isinstance(result, int) else 0
 
 

@@ -85,7 +85,7 @@ def _data_errors(folder: Path, where: str) -> Iterator[None]:
     place = Path(settings.HF_DATASETS_CACHE)
     try:
         yield
-    except (DatasetsError, ValueError, OSError) as error:
+    except (DatasetsError, ValueError, OSError, ImportError) as error:  # a reader not installed
         cause: BaseException | None = error
         while cause is not None:
             full = files.as_disk_error(cause, place) if isinstance(cause, OSError) else None

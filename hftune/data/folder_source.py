@@ -10,6 +10,7 @@ from pathlib import Path
 from hftune.core import DataFacts
 from hftune.data.part import Found, Part
 from hftune.errors import DataError
+from hftune.files import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def image_folder(*, path: str) -> Found:
     The folder is listed here rather than by `datasets`, whose own reader copies what it finds into
     its cache and would take the labels of a folder without a split from its parent's name.
     """
-    root = Path(path).expanduser()
+    root = user_path(path)
     if not root.is_dir():
         raise DataError(
             "there is no such folder of images",

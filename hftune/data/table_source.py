@@ -10,6 +10,7 @@ from hftune.core import DataFacts
 from hftune.data.columns import check_columns, kind_of
 from hftune.data.part import Found, Part
 from hftune.errors import DataError
+from hftune.files import user_path
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,7 +38,7 @@ def table(
     for name, text in wanted.items():
         if text is None:
             continue
-        path = Path(text).expanduser()
+        path = user_path(text)
         rows = read_table(path)
         check_columns(rows, (image, label), where=text)
         if str(getattr(rows.features[image], "dtype", "")) not in ("string", "large_string"):
@@ -48,7 +49,7 @@ def table(
                 remedy="for images inside Parquet files use the source hub_dataset with"
                 " repo: ./FOLDER",
             )
-        start = Path(root).expanduser() if root is not None else path.parent
+        start = user_path(root) if root is not None else path.parent
         parts[name] = Part(table=rows, image=image, label=label, name=name, root=start.absolute())
     return Found(parts=parts, facts=DataFacts(path=train))
 

@@ -7,6 +7,7 @@ from hftune.describe.description import Description
 from hftune.describe.recipe import describe_recipe
 from hftune.describe.run import describe_checkpoint, describe_run
 from hftune.errors import RequestError
+from hftune.files import user_path
 from hftune.recipe.shipped import find_shipped
 from hftune.train.run_facts import MODEL_FILE
 
@@ -23,7 +24,7 @@ def describe(thing: str, overrides: Sequence[str] = ()) -> Description:
     Files and folders come before names. A repository is pulled. `overrides` are for a recipe:
     'optim.lr=3e-4'. Raises RequestError for what is none of these, and the errors of what it is.
     """
-    path = Path(thing).expanduser()
+    path = user_path(thing)
     if _is_recipe(thing, path):
         return describe_recipe(thing, overrides)
     if overrides:

@@ -116,7 +116,7 @@ def _findings(
     reason = rule(PurePosixPath(name))
     if reason is not None:
         yield f"{name}: {reason}"
-    elif not path.resolve().is_relative_to(folder.resolve()):
+    elif not files.real_path(path).is_relative_to(folder.resolve()):
         yield f"{name}: a link to something outside this folder"
     elif not path.is_file():
         yield f"{name}: not a file"

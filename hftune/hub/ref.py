@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hftune.core import RepoKind, RepoRef
 from hftune.errors import RefError
+from hftune.files import user_path
 
 DEFAULT_REVISION = "main"
 
@@ -88,7 +89,7 @@ def _is_path(text: str) -> bool:
 
 
 def _folder_ref(text: str, kind: RepoKind, revision: str | None) -> RepoRef:
-    folder = Path(text).expanduser()
+    folder = user_path(text)
     if not folder.exists():
         raise RefError(
             "no such folder",

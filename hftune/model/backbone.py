@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hftune.core import BaseFacts, InputSpec, LabelSpace, Model, RepoRef, WeightsReport
 from hftune.errors import ModelError
+from hftune.files import user_path
 from hftune.hub.card import read_license
 from hftune.model.construct import construct, image_size, is_runtime, shaping_args
 from hftune.model.head import centre_head, kept_rows, reorder_rows, start_head
@@ -121,7 +122,7 @@ def _fill(
 
 def _weights_path(recipe: ModelRecipe, source: RepoRef | None) -> Path:
     if recipe.weights is not None:
-        return Path(recipe.weights).expanduser()
+        return user_path(recipe.weights)
     if source is None:
         raise ModelError(
             "the architecture is known, its weights are not",

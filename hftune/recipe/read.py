@@ -6,7 +6,6 @@ Size, depth and numbers have bounds far above any recipe, so that no file takes 
 """
 
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from hftune.errors import Problem, RecipeError
+from hftune.files import real_path
 
 Scalar: TypeAlias = str | int | float | bool | None
 SettingPath: TypeAlias = tuple[str | int, ...]
@@ -109,11 +109,6 @@ def shown_path(path: Path) -> str:
     absolute = real_path(path)
     here = Path.cwd().resolve()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
-
-
-def real_path(path: Path) -> Path:
-    """Give the file that `path` leads to; one in a loop of links leads to itself."""
-    return Path(os.path.realpath(path))  # Path.resolve raises at a loop
 
 
 class _Reading:

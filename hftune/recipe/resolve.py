@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from hftune.errors import Problem, RecipeError
-from hftune.files import is_file
+from hftune.files import is_file, real_path
 from hftune.recipe.overrides import apply_override
-from hftune.recipe.read import Node, SettingPath, kind_of, read_file, real_path, shown_path
+from hftune.recipe.read import Node, SettingPath, kind_of, read_file, shown_path
 from hftune.recipe.shipped import find_shipped, list_shipped
 from hftune.recipe.types import component_paths
 from hftune.recipe.wording import did_you_mean

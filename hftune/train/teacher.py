@@ -1,13 +1,12 @@
 """A trained classifier that a run learns from: loaded, fitted to the run's classes and inputs."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hftune.core import InputSpec, LabelSpace
 from hftune.errors import PlanError
+from hftune.files import user_path
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
@@ -67,7 +66,7 @@ def load_teacher(name: str) -> Classifier:
 
     Raises RefError, HubError, ModelError, WeightsError and RunFolderError.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if (folder / MODEL_FILE).is_file():
         return load_run(folder)
     return load_classifier(pull(parse_ref(name)))
