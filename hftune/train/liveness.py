@@ -74,11 +74,7 @@ class Watch:
         return self._cause() or lost_connection(str(error).partition(". ")[0])
 
     def leave(self, code: int, error: BaseException | None = None) -> bool:
-        """Tell the others how this process ends; False where that was told already.
-
-        Who keeps the store must be the last, so it waits for the others. So do all after a stop: a
-        launcher that sees one process end gives the rest half a minute.
-        """
+        """Tell the others how this process ends; False where that was told already."""
         with self._leaving:
             if self._own.code is not None:
                 return False
@@ -88,18 +84,27 @@ class Watch:
         self._wake.set()
         with self._news:
             self._news.wait_for(self._is_told, timeout=SILENT_LOOKS * self._beat)
-            if code == Stopped.exit_code:
+        return True
+
+    def part(self) -> None:
+        """Wait for the others where ending first would harm them, and end the watch.
+
+        Who keeps the store must be the last. After a stop, a launcher that sees one process end
+        gives the rest half a minute.
+        """
+        with self._news:
+            if self._own.code == Stopped.exit_code:
                 self._news.wait_for(self._is_alone, timeout=TOGETHER_BEATS * self._beat)
             elif self._hosts:
                 self._news.wait_for(self._is_alone, timeout=STORE_BEATS * self._beat)
         self._is_over.set()
         self._wake.set()
         self._talker.join(timeout=self._beat)  # it must not be inside torch when Python ends
-        return True
 
-    def leave_at_exit(self) -> None:
-        """Leave at the interpreter's end, where nobody said how."""
+    def end(self) -> None:
+        """Leave at the interpreter's end, where nobody said how, and part."""
         self.leave(1 if getattr(sys, "last_value", None) is not None else 0)
+        self.part()
 
     def _cause(self) -> HftuneError | None:
         """Give the error that ends this process for what became of the others; None if all is well.
@@ -138,7 +143,8 @@ class Watch:
                 self._trouble = _first_line(error)
             with self._news:
                 self._news.notify_all()
-            self._wake.wait(self._beat)
+            # Who leaves waits for the others' words.
+            self._wake.wait(self._beat if self._own.code is None else self._beat / 10)
             self._wake.clear()
 
     def _exchange(self) -> None:
@@ -175,7 +181,6 @@ class Watch:
 
     def _end(self, cause: HftuneError) -> None:
         """End this process from outside its main thread, unless that is about to end it."""
-        self._hosts = False  # nobody is waited for any more
         if self.leave(cause.exit_code, cause):
             if self.speaks:
                 word = "stopped" if isinstance(cause, Stopped) else "error"
@@ -193,7 +198,7 @@ def watch_others(store: "Store", *, rank: int, size: int, beat: float = BEAT_SEC
     """
     global _watch
     _watch = Watch(store, rank=rank, size=size, beat=beat)
-    atexit.register(_watch.leave_at_exit)
+    atexit.register(_watch.end)
 
 
 def speaks() -> bool:
@@ -201,6 +206,12 @@ def speaks() -> bool:
     if _watch is None:
         return os.environ.get("RANK", "0") == "0"
     return _watch.speaks
+
+
+def part() -> None:
+    """Wait for the others where ending first would harm them; for an end without `atexit`."""
+    if _watch is not None:
+        _watch.part()
 
 
 @contextlib.contextmanager
