@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from accelerate.utils import gather_object
-from torch import nn
 
 from hftune.errors import NotFiniteError
 from hftune.train.plan import loss_of
-from hftune.train.replay import Cause, Finding, find_fault
+from hftune.train.replay import Cause, Finding, find_fault, listed, spoilt
+from hftune.train.world import from_first
 
 if TYPE_CHECKING:
     from hftune.train.session import Session
@@ -18,10 +17,8 @@ _ORDER: tuple[Cause, ...] = (
     "weight", "pixels", "forward", "teacher", "loss", "loss_gradient", "backward",
 )  # fmt: skip
 
-_KEPT = (
-    "the step was not taken and what was saved before is kept; other settings need another folder "
-    "(--output)"
-)
+_KEPT = "what was saved before is kept; other settings need another folder (--output)"
+_NOT_TAKEN = f"the step was not taken and {_KEPT}"
 
 
 def explain_bad_step(session: "Session", step: int) -> NotFiniteError:
@@ -41,26 +38,33 @@ def explain_bad_step(session: "Session", step: int) -> NotFiniteError:
             found="the same images gave finite values a second time: the values are at the edge "
             f"of what {plan.precision} holds, or only their sum over the batch is beyond it",
             where=plan.precision,
-            remedy=f"{_range_remedy(session)}\n{_KEPT}",
+            remedy=f"{_range_remedy(session)}\n{_NOT_TAKEN}",
         )
     first = min(found, key=lambda finding: (_ORDER.index(finding.cause), finding.part))
     return NotFiniteError(
         problem,
         found="\n".join(first.facts),
         where=_where(session, first),
-        remedy=f"{_remedy(session, first.cause, step=step)}\n{_KEPT}",
+        remedy=f"{_remedy(session, first.cause, step=step)}\n{_NOT_TAKEN}",
     )
 
 
 def check_weights(session: "Session", step: int) -> None:
-    """Raise NotFiniteError where a weight is not finite after `step` steps (host-device sync).
+    """Raise NotFiniteError where `step` steps have left a weight or a statistic not finite.
 
-    Called by every rank before a checkpoint is committed, so that the last one is always good: a
-    finite gradient times a rate may still leave a weight infinite.
+    Called by every rank before a checkpoint is committed, so that the last one is always good
+    (collective and host-device sync). A finite gradient times a rate may leave a weight infinite,
+    and values whose squares overflow spoil a running variance without a trace in the loss. Rank 0,
+    whose buffers are saved, decides.
     """
-    weights = [value.detach() for value in session.module.parameters()]
-    if not bool(nn.utils.get_total_norm(weights, norm_type=torch.inf).isfinite()):
-        raise explain_bad_step(session, step)
+    names = from_first(spoilt(session.module))
+    if names:
+        raise NotFiniteError(
+            f"weights or running statistics are not finite after step {step}",
+            found=listed(names),
+            where=session.plan.precision,
+            remedy=f"{_calmer()}\n{_KEPT}",
+        )
 
 
 def _where(session: "Session", finding: Finding) -> str:

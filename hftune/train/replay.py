@@ -41,9 +41,10 @@ def find_fault(session: "Session", step: int) -> Finding | None:
 
     Weights, buffers, gradients, the optimizer and all random state stay as they are.
     """
-    weights = _bad_weights(session.module)
+    module = session.module
+    weights = [name for name in spoilt(module) if not _is_only_written(module, name)]
     if weights:
-        fact = f"not finite before this step: {_listed(weights)}"
+        fact = f"not finite before this step: {listed(weights)}"
         return Finding(cause="weight", part=0, facts=(fact,))
     with closing(session.batches(step, step + 1)) as batches:
         micro_batches = next(batches)
@@ -136,7 +137,7 @@ def _bad_gradient(session: "Session", watch: Watch, bad: Sequence[str], *, part:
         first = f"the gradient of the loss {loss_of(session.plan.recipe).name} is not finite"
         other = "the loss itself and all values in the model are"
         return Finding(cause="loss_gradient", part=part, facts=(first, other))
-    facts: tuple[str, ...] = (f"gradients that are not finite: {_listed(bad)}",)
+    facts: tuple[str, ...] = (f"gradients that are not finite: {listed(bad)}",)
     if fault is not None:
         first = f"{fault.place} gave gradients that are not finite, backward"
         facts = (first, *_history(fault, "the gradient that came to it"))
@@ -157,24 +158,31 @@ def _images(session: "Session", batch: Batch, positions: Sequence[int]) -> str:
     """Name the images at `positions` of a micro-batch; all of it where there are none."""
     rows = batch.rows.tolist()
     chosen = [rows[position] for position in positions] or rows
-    names = _listed([session.split.rows.key(row) for row in chosen])
+    names = listed([session.split.rows.key(row) for row in chosen])
     return f"images: {names} ({len(chosen)} of {len(rows)} in this micro-batch)"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Give the first few of many names in one line."""
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _bad_weights(module: nn.Module) -> list[str]:
-    """Name the weights that are not finite, and the statistics that are in use and are not."""
-    tensors = dict(module.named_parameters())
-    for name, layer in module.named_modules():
-        for buffer, value in layer.named_buffers(name, recurse=False):
-            # In train mode statistics are written, not read: a bad batch may have spoilt them.
-            if not layer.training and buffer.rpartition(".")[2] in _STATISTICS:
-                tensors[buffer] = nn.Parameter(value, requires_grad=False)
+def spoilt(module: nn.Module) -> list[str]:
+    """Name the weights and the running statistics that are not finite (host-device sync)."""
+    tensors: dict[str, Tensor] = dict(module.named_parameters())
+    tensors |= {
+        name: value
+        for name, value in module.named_buffers()
+        if name.rpartition(".")[2] in _STATISTICS
+    }
     return [name for name, value in tensors.items() if not extent(value).is_finite]
+
+
+def _is_only_written(module: nn.Module, name: str) -> bool:
+    """Say whether a step does not read this: statistics in train mode, which it may spoil."""
+    owner, _, leaf = name.rpartition(".")
+    return leaf in _STATISTICS and module.get_submodule(owner).training
 
 
 @contextlib.contextmanager
