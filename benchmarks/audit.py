@@ -38,8 +38,9 @@ Damage = Callable[[Image.Image], bytes]
 
 def stored(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
     """Encode an image."""
+    quick = {"compress_level": 1} if form == "PNG" else {}
     stream = io.BytesIO()
-    image.save(stream, form, **options)  # type: ignore[arg-type]
+    image.save(stream, form, **quick, **options)  # type: ignore[arg-type]
     return stream.getvalue()
 
 

@@ -92,7 +92,8 @@ def _notes(image: Image.Image, source: bytes | Path) -> Iterator[Note]:
     mode = _word_of_mode(image)
     if mode is not None:
         yield Note(kind="mode", text=mode)
-    orientation = orientation_of(image)
+    # Of a PNG file without EXIF at its head Pillow would decode the whole to look behind it.
+    orientation = 1 if image.format == "PNG" and "exif" not in image.info else orientation_of(image)
     if orientation in range(2, 9):
         yield Note(kind="turned", text=f"EXIF orientation {orientation}; turned upright")
     if min(image.size) < TINY_SIDE:
