@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from hftune.data.patience import Patience
 from hftune.errors import DataError
@@ -52,9 +52,12 @@ def decode(source: bytes | Path, *, name: str) -> Image.Image:
     try:
         return _PATIENCE.read(lambda: _decode(source))
     except DAMAGE as error:
+        # Pillow names the open file by its address in memory.
+        unknown = isinstance(error, UnidentifiedImageError)
+        words = f"cannot identify image file '{name}'" if unknown else str(error)
         raise DataError(
             "this image cannot be read",
-            found=f"{type(error).__name__}: {error}",
+            found=f"{type(error).__name__}: {words}",
             where=name,
             remedy="replace or remove it, or set data.on_bad_image=skip",
         ) from error
