@@ -74,7 +74,7 @@ def _state(run: Path, results: ResultsRecord | None) -> str:
     if results is not None:
         early = ", ended early" if results.ended_early else ""
         return f"finished after {results.steps} steps{early}"
-    checkpoints = sorted((run / "checkpoints").glob("step-*"))
+    checkpoints = sorted((run / "checkpoints").glob("step-" + "[0-9]" * 8))
     if not checkpoints:
         return "begun, no checkpoint yet"
     step = int(checkpoints[-1].name.removeprefix("step-"))

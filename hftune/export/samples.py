@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hftune.core import Split
+from hftune.data.decode import decode
 from hftune.errors import DataError
 from hftune.files import committed_folder, write_bytes
 
@@ -58,12 +59,12 @@ def keep_samples(run: Path, split: Split) -> None:
 
 
 def read_samples(run: Path) -> tuple[Sample, ...]:
-    """Give the images that the run kept, in their order; none where it kept none."""
-    samples = []
-    for path in sorted((run / SAMPLES).glob("*.png")):
-        with Image.open(path) as image:
-            samples.append(Sample(stem=path.stem, image=image.convert(_mode(image))))
-    return tuple(samples)
+    """Give the images that the run kept, in their order; none where it kept none.
+
+    Raises DataError for one that is damaged.
+    """
+    paths = sorted((run / SAMPLES).glob("*.png"))
+    return tuple(Sample(stem=path.stem, image=decode(path, name=str(path))) for path in paths)
 
 
 def may_share(data_license: str | None) -> bool:
