@@ -68,7 +68,7 @@ def _be_quiet() -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    outcomes = try_beside([*cells(times=1), *cells(times=None)], processes=12)
+    outcomes = try_beside([*cells(times=1), *cells(times=None)], processes=24)
     errors = sum(outcome.error is not None for outcome in outcomes)
     text = (
         f"{len(outcomes)} trials: {len(outcomes) - errors} done in spite of the fault; {errors}"

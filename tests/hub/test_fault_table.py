@@ -102,6 +102,6 @@ def test_page_has_the_whole_table() -> None:
 @pytest.mark.chaos
 def test_whole_table() -> None:
     wanted = [*cells(times=1), *cells(times=None)]
-    outcomes = try_beside(wanted, processes=12)
+    outcomes = try_beside(wanted, processes=24)
     assert [outcome.cell for outcome in outcomes if outcome.requests == 0] == []
     assert len(outcomes) == len(wanted)
