@@ -31,7 +31,7 @@ from hftune.train.results import judge_best
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
 from hftune.train.space import check_space
-from hftune.train.teacher import check_teacher, load_teacher
+from hftune.train.teacher import Teacher, load_teacher
 from hftune.train.world import World, all_agree, first_on_machine, join_world, wait_for_all
 
 logger = logging.getLogger(__name__)
@@ -123,16 +123,16 @@ def prepare(recipe: Recipe, *, run: Path | None = None) -> Prepared:
     with first_on_machine():  # one process downloads, the others find the cache
         source = pull_backbone(recipe.model)
         splits = open_splits(recipe.data, problem=recipe.problem)
-        teacher = None if recipe.distill.teacher is None else load_teacher(recipe.distill.teacher)
+        loaded = None if recipe.distill.teacher is None else load_teacher(recipe.distill.teacher)
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
-    if teacher is not None:
-        check_teacher(teacher, model.input_spec, splits.labels)
+    teacher = None if loaded is None else Teacher(loaded, model.input_spec, splits.labels)
+    is_auto = recipe.train.micro_batch_size == "auto"
     plan = fit_micro_batch(
         make_plan(recipe, model, splits, world),
         model,
         world,
-        begun=None if run is None else settled_micro_batch(run),
-        teacher=None if teacher is None else teacher.module,
+        begun=None if run is None or not is_auto else settled_micro_batch(run),
+        teacher=teacher,
     )
     if not all_agree(f"{plan.digest} {model.base.commit}"):
         raise PlanError(

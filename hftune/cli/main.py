@@ -17,8 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from hftune import __version__
 from hftune.errors import HftuneError, RequestError, Stopped
+from hftune.log import configure, guard_tracebacks
 from hftune.stop_signals import StopRequested, leave, listening
-from hftune.train.liveness import lost_processes, speaks
+from hftune.train.liveness import lost_processes, part, speaks
 
 # verb -> (module, help). A module is imported when its verb is used, so help stays instant.
 VERBS = {
@@ -108,15 +109,15 @@ def main(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and debug lines."),
 ) -> None:
     """Fine-tune image classifiers: a backbone from the Hub, your classes, safetensors back."""
-    from hftune.log import configure  # the log is set up per process, after the flags are known
-
     configure(rank=int(os.environ.get("RANK", "0")), debug=debug)
 
 
 def run() -> None:
     """Run the command line; end the process with the exit code of what happened."""
+    guard_tracebacks()
     code = invoke(sys.argv[1:])
     if code == Stopped.exit_code:
+        part()
         leave(code)  # threads may still wait for a Hub that is slow to answer
     sys.exit(code)
 

@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from hftune.core import RunPlan
 from hftune.errors import HftuneError
 from hftune.stop_signals import StopRequested, StopSignals, listening
+from hftune.train.world import COLLECTIVE_LIMIT
 from hftune.units import parse_duration
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Control:
     def __enter__(self) -> Self:
         """Note stop signals from here on (collective)."""
         if self.accelerator.num_processes > 1 and self.accelerator.device.type != "cpu":
-            group = torch.distributed.new_group(backend="gloo")
+            group = torch.distributed.new_group(backend="gloo", timeout=COLLECTIVE_LIMIT)
             assert isinstance(group, torch.distributed.ProcessGroup)
             self._group = group
         self._signals = self._stack.enter_context(listening())

@@ -166,8 +166,8 @@ def compute_logits(
 ) -> Outputs | None:
     """Run the module over its share of the split and gather all (collective).
 
-    The module is the bare one, so ranks with fewer batches wait for nobody until the end. Raises
-    DataError on every rank, once all images were tried, where bad ones stop the run or none is good.
+    The module is the bare one, so ranks with fewer batches wait for nobody until the end. Once all
+    images were tried, raises DataError on every rank where bad ones stop the run or none is good.
     """
     accelerator = judge.accelerator
     share = Share(rank=accelerator.process_index, world_size=accelerator.num_processes)
