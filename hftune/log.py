@@ -1,7 +1,22 @@
-"""Logging set-up per rank; the only file that configures handlers."""
+"""Logging set-up per rank; the only file that configures handlers. What it prints is no secret."""
 
 import logging
+import re
 import sys
+import threading
+import traceback
+from types import TracebackType
+
+# What stands for a secret, and how much of it may be shown. Tokens of the Hub, and those that a
+# machine is given by OpenID Connect; whatever is sent as a token; user name and password in an
+# address; the query of an address, which may sign it.
+_SECRETS = (
+    (re.compile(r"hf_[A-Za-z0-9]{10,}"), "hf_***"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"), "***"),
+    (re.compile(r"\b(Bearer|Basic) [^\s'\",;)]+", re.IGNORECASE), r"\1 ***"),
+    (re.compile(r"(\w://)[^\s/?#@'\"]*@"), r"\1***@"),
+    (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*"), r"\1"),
+)
 
 QUIET = ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "fsspec", "matplotlib", "PIL")
 
@@ -9,7 +24,8 @@ QUIET = ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "fsspec", "matplo
 def configure(*, rank: int = 0, debug: bool = False) -> None:
     """Send hftune's records to stderr: rank 0 at INFO, others at WARNING, DEBUG when asked.
 
-    Side effect: replaces the handlers of the root logger.
+    Secrets are blanked out, also in what libraries log. Side effect: replaces the handlers of the
+    root logger and the class of all records.
     """
     level = logging.DEBUG if debug else logging.INFO if rank == 0 else logging.WARNING
     handler = logging.StreamHandler(sys.stderr)
@@ -21,6 +37,42 @@ def configure(*, rank: int = 0, debug: bool = False) -> None:
     logging.getLogger("hftune").setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Libraries that have handlers of their own print these records, too.
+    logging.setLogRecordFactory(_Record)
+
+
+def guard_tracebacks() -> None:
+    """Blank out secrets in the tracebacks that end this process or one of its threads.
+
+    Side effect: replaces the hooks of the interpreter.
+    """
+    sys.excepthook = _print_traceback
+    threading.excepthook = _print_end_of_thread
+
+
+def without_secrets(text: str) -> str:
+    """Blank out what has the form of a secret: tokens, passwords and signatures in addresses."""
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    return text
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _print_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    if end.exc_type is not SystemExit:
+        _print_traceback(end.exc_type, end.exc_value, end.exc_traceback)
+
+
+class _Record(logging.LogRecord):
+    """A record whose message holds no secret."""
+
+    def getMessage(self) -> str:  # noqa: N802  # the standard library's name
+        return without_secrets(super().getMessage())
 
 
 class _Formatter(logging.Formatter):
@@ -35,4 +87,4 @@ class _Formatter(logging.Formatter):
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"{self.prefix}{level}{text}"
+        return without_secrets(f"{self.prefix}{level}{text}")

@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -11,16 +12,19 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, get_token
 
 from hftune import __version__
-from hftune.errors import RequestError
+from hftune.errors import HubPermissionError, RequestError
 from hftune.hub import failure, wording
 from hftune.hub.failure import Errand
 from hftune.hub.session import bound_session
+from hftune.log import without_secrets
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+_SENDABLE = re.compile(r"[!-~]+")  # what a header can carry, without blanks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +51,17 @@ class HubSettings:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise RequestError(
                 "this is no address of a Hub",
-                found=repr(self.endpoint),
+                found=repr(without_secrets(self.endpoint)),
                 allowed="http://HOST:PORT or https://HOST",
                 where="HF_ENDPOINT",
+            )
+        if "@" in parts.netloc:
+            raise RequestError(
+                "the address of a Hub may hold no user name or password",
+                found=repr(without_secrets(self.endpoint)),
+                allowed="http://HOST:PORT or https://HOST",
+                where="HF_ENDPOINT",
+                remedy=f"take them out; {wording.LOGIN}",
             )
         object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
 
@@ -66,8 +78,39 @@ def settings_from_environment() -> HubSettings:
     )
 
 
+def token_in_use(settings: HubSettings) -> str | None:
+    """Give the token that requests will carry, None for none.
+
+    Raises HubPermissionError for one that cannot be read, or that no request could carry.
+    """
+    if settings.token is False:
+        return None
+    try:
+        token = settings.token or get_token()
+    except (OSError, ValueError) as error:
+        raise HubPermissionError(
+            "the token cannot be read",
+            found=type(error).__name__,
+            where=str(constants.HF_TOKEN_PATH),
+            remedy=wording.LOGIN,
+        ) from None
+    if token is not None and not _SENDABLE.fullmatch(token):
+        raise HubPermissionError(
+            "what is given as a token is none",
+            found=f"{len(token)} characters, among them blanks or such as no token has",
+            where="HF_TOKEN, or the file that 'hf auth login' wrote",
+            remedy=wording.LOGIN,
+        )
+    return token
+
+
 def open_api(settings: HubSettings) -> HfApi:
-    """Give the client library's interface for these settings; nothing is sent yet."""
+    """Give the client library's interface for these settings; nothing is sent yet.
+
+    Raises HubPermissionError for a token that no request could carry.
+    """
+    if not settings.offline:
+        token_in_use(settings)
     return HfApi(
         endpoint=settings.endpoint,
         token=settings.token,
@@ -100,14 +143,14 @@ def pause_or_raise(settings: HubSettings, errand: Errand, error: Exception, atte
     """
     pause = _pause_after(settings, error, attempt)
     if pause is None:
-        ours = wording.translate(error, errand, token=settings.token or None)
+        ours = wording.translate(error, errand, token=token_in_use(settings))
         if ours is None:
             raise error
         raise ours from error
     logger.warning(
         "could not %s (%s); trying again in %.0f s, attempt %d of %d",
         errand.doing,
-        failure.short_cause(error, token=settings.token or None),
+        failure.short_cause(error, token=token_in_use(settings)),
         pause,
         attempt + 1,
         settings.attempts,

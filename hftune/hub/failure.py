@@ -11,6 +11,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
+from hftune import log
 from hftune.core import RepoKind, RepoRef
 from hftune.errors import (
     HftuneError,
@@ -33,8 +34,6 @@ _NEVER_PASSING = frozenset({"UnsupportedProtocol", "LocalProtocolError", "TooMan
 _CUT_SHORT = "Consistency check failed"
 _CLOSED = "client has been closed"  # by another thread, whose connection was refused
 _XET_ROAD = re.compile(r"xet-(?:read|write)-token")
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")
-_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +167,7 @@ def short_cause(error: BaseException, *, token: str | None = None) -> str:
 
 
 def without_secrets(text: str, token: str | None = None) -> str:
-    """Blank out tokens and the signed part of addresses."""
+    """Blank out the token in use, and whatever has the form of a secret."""
     if token:
         text = text.replace(token, "hf_***")
-    return _QUERY.sub(r"\1", _TOKEN.sub("hf_***", text))
+    return log.without_secrets(text)

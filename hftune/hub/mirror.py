@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import get_token
 from huggingface_hub.utils.tqdm import (
     are_progress_bars_disabled,
     disable_progress_bars,
@@ -17,7 +16,7 @@ from hftune.core import RepoRef
 from hftune.errors import PublishError, PushConflictError
 from hftune.files import disk_errors
 from hftune.hub.branch import Branch, PushTarget, errand_at, make_branch, read_branch
-from hftune.hub.client import HubSettings, ask, open_api, settings_from_environment
+from hftune.hub.client import HubSettings, ask, open_api, settings_from_environment, token_in_use
 from hftune.hub.contents import of_content, read_state
 from hftune.hub.pull import pull
 from hftune.hub.push import PushPlan, check_names, make_commit, mark_unchanged
@@ -46,7 +45,7 @@ def send_state(
     another run or process has sent its own state, PublishError, and HubError and its kin.
     """
     settings = settings or settings_from_environment()
-    contents = read_state(folder, token=settings.token or get_token())
+    contents = read_state(folder, token=token_in_use(settings))
     branch = _open_branch(target, settings)
     if MIRROR_FILE in branch.files and not _holds_any(branch, seen):
         raise PushConflictError(

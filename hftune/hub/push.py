@@ -9,7 +9,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
 from hftune.core import RepoRef
@@ -31,9 +31,9 @@ from hftune.hub.client import (
     open_api,
     pause_or_raise,
     settings_from_environment,
+    token_in_use,
 )
 from hftune.hub.contents import CARD, PushFile, of_content, read_contents
-from hftune.hub.failure import Errand
 from hftune.hub.pull import PICKLES
 from hftune.hub.ref import check_repo_id, check_revision, is_commit
 from hftune.hub.rights import check_rights, no_repository
@@ -130,7 +130,7 @@ def plan_push(
     PublishError for a folder that must not be published, and HubError and its kin.
     """
     settings = settings or settings_from_environment()
-    contents = read_contents(folder, token=settings.token or get_token())
+    contents = read_contents(folder, token=token_in_use(settings))
     branch = None
     creates: Literal["repository", "branch"] | None = "repository"
     if is_private(target, settings) is not None:
@@ -197,7 +197,7 @@ def make_commit(plan: PushPlan, settings: HubSettings) -> str:
         try:
             return _send(plan, settings)
         except failure.CLIENT_ERRORS as error:
-            _refuse_odd_answer(error, plan, errand)
+            _refuse_odd_answer(error, plan, settings)
             status = failure.status_of(error)
             if status is None or status in _DOUBTFUL:
                 settled = _settled(plan, settings)
@@ -295,17 +295,19 @@ def _point_out_pickles(branch: Branch) -> None:
         logger.warning("the repository also holds %s; consider removing it", ", ".join(pickles[:3]))
 
 
-def _refuse_odd_answer(error: Exception, plan: PushPlan, errand: Errand) -> None:
+def _refuse_odd_answer(error: Exception, plan: PushPlan, settings: HubSettings) -> None:
     """Raise in our words what the library calls a ValueError, all of it before the commit.
 
     It is what the Hub refused in the card's metadata, or an answer that is not as it should be.
     """
     if not isinstance(error, ValueError) or isinstance(error, HfHubHTTPError | JSONDecodeError):
         return
+    token = token_in_use(settings)
     if CARD in str(error):
         raise PublishError(
             "the Hub refuses the metadata in README.md; nothing was sent",
-            found=str(error),
+            found=failure.without_secrets(str(error), token),
             where=str(plan.folder / CARD),
         ) from error
-    raise wording.odd_answer(errand, failure.short_cause(error)) from error
+    errand = errand_at(plan.target, "push", settings)
+    raise wording.odd_answer(errand, failure.short_cause(error, token=token)) from error

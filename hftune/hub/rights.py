@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import get_token
-
 from hftune.errors import HubPermissionError
-from hftune.hub.client import HubSettings, ask, open_api
+from hftune.hub.client import HubSettings, ask, open_api, token_in_use
 from hftune.hub.failure import Errand
 
 _WRITE = "repo.write"
@@ -20,7 +18,7 @@ def check_rights(repo_id: str, settings: HubSettings) -> bool:
     which a fine-grained token can have, is not enough.
     """
     errand = Errand(doing="ask whose token this is", endpoint=settings.endpoint, repo_id=repo_id)
-    if settings.token is False or (settings.token is None and get_token() is None):
+    if token_in_use(settings) is None:
         raise HubPermissionError(
             "a push needs a token, and there is none", where=errand.place, remedy=_REMEDY
         )

@@ -34,7 +34,7 @@ from hftune.hub.failure import (
 )
 from hftune.units import format_duration
 
-_LOGIN = "log in with 'hf auth login', or set HF_TOKEN"
+LOGIN = "log in with 'hf auth login', or set HF_TOKEN"
 
 
 def offline(errand: Errand) -> OfflineError:
@@ -60,7 +60,7 @@ def translate(
         return offline(errand)
     if isinstance(root, LocalTokenNotFoundError):
         return HubPermissionError(
-            f"could not {errand.doing}: there is no token", where=errand.place, remedy=_LOGIN
+            f"could not {errand.doing}: there is no token", where=errand.place, remedy=LOGIN
         )
     if isinstance(root, HfHubHTTPError):
         return _missing(root, errand, found) or _refused(root, errand, found)
@@ -87,14 +87,14 @@ def _missing(error: HfHubHTTPError, errand: Errand, found: str) -> HubError | No
             f"{errand.repo_id} is gated, and access was not granted",
             found=found,
             where=place,
-            remedy=f"accept the conditions at {errand.endpoint}/{errand.repo_id}, then {_LOGIN}",
+            remedy=f"accept the conditions at {errand.endpoint}/{errand.repo_id}, then {LOGIN}",
         )
     if isinstance(error, RepositoryNotFoundError):
         return RepoNotFoundError(
             "no such repository, or it is private and this token may not see it",
             found=found,
             where=place,
-            remedy=f"check the name; for a private repository {_LOGIN}",
+            remedy=f"check the name; for a private repository {LOGIN}",
         )
     if isinstance(error, RevisionNotFoundError):
         return RepoNotFoundError(
@@ -119,7 +119,7 @@ def _refused(error: HfHubHTTPError, errand: Errand, found: str) -> HubError:
             f"{could_not}: the Hub does not accept this token",
             found=found,
             where=errand.place,
-            remedy=f"the token is wrong or has expired; {_LOGIN} with a new one",
+            remedy=f"the token is wrong or has expired; {LOGIN} with a new one",
         )
     if status == 403:
         return HubPermissionError(
@@ -144,9 +144,7 @@ def _advice(error: HfHubHTTPError, status: int, errand: Errand) -> str:
     asked = asked_pause(error)
     wait = f"wait {'a while' if asked is None else format_duration(asked)}"
     if status == 429:
-        return (
-            f"too many requests: {wait}, or {_LOGIN}, which raises the limit; then {errand.again}"
-        )
+        return f"too many requests: {wait}, or {LOGIN}, which raises the limit; then {errand.again}"
     if status == 409:
         return f"something else is changing this repository; {errand.again}"
     if status >= 500 or status == 408:
@@ -176,7 +174,7 @@ def _unanswered(error: BaseException, errand: Errand, found: str) -> HubError | 
     if isinstance(error, EntryNotFoundError):
         return HubError(could_not, found=found, where=place, remedy=errand.again)
     if isinstance(error, PermissionError) and error.errno is None:
-        return HubPermissionError(could_not, found=found, where=place, remedy=_LOGIN)
+        return HubPermissionError(could_not, found=found, where=place, remedy=LOGIN)
     cut_short = isinstance(error, OSError) and error.errno is None
     if cut_short or isinstance(error, RuntimeError):
         return HubError(could_not, found=found, where=place, remedy=errand.again)

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -174,6 +175,59 @@ def test_offline_sends_nothing(impatient: Impatient) -> None:
 def test_endpoint_that_is_no_address(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no address"):
         HubSettings(endpoint=endpoint, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://me:s3cret@host", "https://s3cret@host/", "ftp://s3cret@h"]
+)
+def test_endpoint_may_hold_no_password(endpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="address") as caught:
+        HubSettings(endpoint=endpoint, cache=tmp_path)
+    assert "s3cret" not in str(caught.value)
+    assert "://***@h" in str(caught.value)
+
+
+ODD = "odd-s3cret.of/no+form="
+
+
+@pytest.mark.parametrize("place", ["settings", "variable", "file"])
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+def test_a_token_that_a_server_echoes_is_not_shown(
+    place: str, status: int, impatient: Impatient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(ODD + "\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    if place == "variable":
+        monkeypatch.setenv("HF_TOKEN", ODD)
+    with scripted(Answer(status, json.dumps({"error": f"<{ODD}> is no good"}))) as script:
+        settings = replace(impatient(script), token=ODD if place == "settings" else None)
+        with pytest.raises(HubError) as caught:
+            resolve_commit(REF, settings=settings)
+    assert "<hf_***> is no good" in str(caught.value)
+    assert ODD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "token", ["s3cret\nof two lines", "s3cret\x01", "s3cr\u00e9t", "my s3cret"]
+)
+def test_what_no_request_can_carry_is_no_token(token: str, tmp_path: Path) -> None:
+    settings = HubSettings(endpoint="http://127.0.0.1:1", cache=tmp_path, token=token)
+    with pytest.raises(HubPermissionError, match="is none") as caught:
+        resolve_commit(REF, settings=settings)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_token_file_that_cannot_be_read(
+    content: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    path.mkdir() if content is None else path.write_bytes(content)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(path))
+    settings = HubSettings(endpoint="http://127.0.0.1:1", cache=tmp_path)
+    with pytest.raises(HubPermissionError, match="cannot be read") as caught:
+        resolve_commit(REF, settings=settings)
+    assert str(path) in str(caught.value)
 
 
 def test_settings_hide_the_token_and_strip_the_slash(tmp_path: Path) -> None:
