@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hftune.errors import RequestError
+
 if TYPE_CHECKING:
     from hftune.hub.server import RunningHub
 
@@ -35,14 +37,25 @@ def serve(
     root: Root = DEFAULT_ROOT,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = DEFAULT_PORT,
+    open_to_network: Annotated[
+        bool, typer.Option("--open-to-network", help="Allow a --host that others can reach.")
+    ] = False,
     user: Annotated[
         str, typer.Option(help="Owner of the tokens made at the first start.")
     ] = "local",
     as_json: AsJson = False,
 ) -> None:
     """Serve a Hub until Ctrl-C; prints the variables that a client needs."""
+    from hftune.hub.server import is_loopback
     from hftune.hub.server import serve as serve_hub
 
+    if not (open_to_network or is_loopback(host)):
+        raise RequestError(
+            "at this address others could reach the Hub, and tokens would travel in the clear",
+            found=f"--host {host}",
+            allowed="an address of this machine alone, such as 127.0.0.1",
+            remedy="for a network that you trust, add --open-to-network",
+        )
     show = print_json if as_json else print_exports
     serve_hub(root.expanduser(), host=host, port=port, user=user, ready=show)
 

@@ -1,6 +1,5 @@
 """Fill a local Hub: upload prepared folders, each as one commit. Never the real Hub."""
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from hftune.core import RepoRef
 from hftune.errors import RequestError
 from hftune.hub.client import HubSettings, ask, open_api
 from hftune.hub.failure import errand_for
+from hftune.hub.server.engine import is_loopback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,7 @@ class Seeded:
 
 def require_local(endpoint: str) -> None:
     """Raise RequestError unless the endpoint is on this machine."""
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
+    if not is_loopback(urlsplit(endpoint).hostname or ""):
         raise RequestError(
             "only a local Hub can be seeded",
             found=endpoint,

@@ -5,6 +5,6 @@ the real Hub.
 """
 
 from hftune.hub.server.auth import Token
-from hftune.hub.server.engine import RunningHub, running, serve
+from hftune.hub.server.engine import RunningHub, is_loopback, running, serve
 
-__all__ = ["RunningHub", "Token", "running", "serve"]
+__all__ = ["RunningHub", "Token", "is_loopback", "running", "serve"]

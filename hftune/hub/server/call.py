@@ -1,6 +1,7 @@
 """One request on its way to the function that answers it: who asks, for which repository."""
 
 import logging
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from hftune.hub.server.repo import Repo
 from hftune.hub.server.store import Store
 
 JSON_LIMIT = 16 * MIB
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,13 @@ class Call:
     def query(self, name: str, default: str = "") -> str:
         """Give a query parameter."""
         return self.request.query_params.get(name, default)
+
+    def number(self, name: str, default: int) -> int:
+        """Give a query parameter that is a whole number. Raise Refusal 400."""
+        text = self.query(name, str(default))
+        if not _NUMBER.fullmatch(text):
+            raise Refusal(400, f"{name} must be a whole number")
+        return int(text)
 
     def flag(self, name: str) -> bool:
         """Say whether a query parameter is switched on."""
@@ -145,6 +154,8 @@ async def _receive(request: Request, keyring: Keyring, body: Body, room: Room) -
     try:
         token = keyring.identify(request.headers.get("authorization"))
         limit = room if isinstance(room, int) else room(request, keyring)
+        if token is None and isinstance(room, int):  # strangers push nothing
+            limit = min(limit, JSON_LIMIT)
     except Refusal as reason:
         refusal = reason
     try:

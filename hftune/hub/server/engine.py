@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 _GRACE_SECONDS = 5
+_UNREAD_MILLISECONDS = 120_000
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def running(
     store = Store(root)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
-        if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        if not is_loopback(listener.getsockname()[0]):
             logger.warning("the Hub listens beyond this machine; tokens travel in the clear")
         stack.enter_context(store.served())
         keyring = open_keyring(root, user=user, guests=guests)
@@ -83,6 +84,14 @@ def running(
             write_token=write.secret,
             read_token=read.secret,
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach a host, given by its name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def serve(
@@ -116,6 +125,7 @@ def _server(store: Store, keyring: Keyring) -> "uvicorn.Server":
     try:
         import uvicorn  # Optional dependencies: starlette, uvicorn.
 
+        from hftune.hub.server import connections
         from hftune.hub.server.app import build_app
     except ModuleNotFoundError as error:
         raise MissingPackageError(
@@ -127,6 +137,9 @@ def _server(store: Store, keyring: Keyring) -> "uvicorn.Server":
         log_config=None,
         access_log=False,
         lifespan="off",
+        http=connections.BoundedProtocol,
+        ws="none",
+        limit_concurrency=connections.MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     return uvicorn.Server(config)
@@ -152,6 +165,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=128)
         # Accepted connections inherit it; without it, each answer waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            # Inherited as well: who asks for a file and does not read it is hung up on.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MILLISECONDS)
         return listener
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

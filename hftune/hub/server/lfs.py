@@ -38,6 +38,8 @@ def batch(call: Call) -> Response:
     if not isinstance(objects, list) or len(objects) > MAX_OBJECTS:
         raise Refusal(400, f"'objects' must be a list of at most {MAX_OBJECTS}")
     transfers = wish.get("transfers") or ["basic"]
+    if not isinstance(transfers, list):
+        raise Refusal(400, "'transfers' must be a list")
     multipart = "multipart" in transfers
     found = [_instructions(call, repo, one, multipart) for one in objects]
     in_parts = any("chunk_size" in str(one.get("actions")) for one in found)

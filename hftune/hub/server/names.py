@@ -12,6 +12,7 @@ KINDS: tuple[RepoKind, ...] = ("model", "dataset")
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+=-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_PULL = re.compile(r"[1-9][0-9]{0,8}")
 # First path segments of this server's own routes.
 _TAKEN = frozenset({"api", "datasets", "models", "spaces", "lfs", "v1"})
 _MAX_PATH = 1024
@@ -58,6 +59,11 @@ def repo_name(kind: str, namespace: str, name: str) -> RepoName:
 def is_commit_id(text: str) -> bool:
     """Say whether `text` is a full commit id."""
     return _COMMIT.fullmatch(text) is not None
+
+
+def is_number(text: str) -> bool:
+    """Say whether `text` could number a pull request."""
+    return _PULL.fullmatch(text) is not None
 
 
 def is_ref(name: str) -> bool:

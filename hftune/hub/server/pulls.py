@@ -132,7 +132,7 @@ def _facts(repo: Repo, pull: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(repo: Repo, number: str) -> dict[str, Any]:
-    if not number.isdecimal() or repo.ref("pr", number) is None:
+    if repo.ref("pr", number) is None:
         raise Refusal(404, f"there is no pull request {number}")
     pull: dict[str, Any] = json.loads(_path(repo, int(number)).read_text("utf-8"))
     return pull

@@ -90,9 +90,7 @@ def _parent_among(parent: str | None, commits: Iterable[Commit]) -> Commit:
 def read_wish(call: Call, repo: Repo) -> Wish:
     """Read the lines of a commit; contents of small files are kept in the repository at once."""
     wish = Wish()
-    for line in call.body.lines():
-        if len(line) > LINE_LIMIT:
-            raise Refusal(413, f"a file inside a commit may have about {LINE_LIMIT * 3 // 4} bytes")
+    for line in call.body.lines(LINE_LIMIT):
         if line.strip():
             fact = json_object(line)
             _add(wish, fact.get("key"), fact.get("value"), repo)
@@ -174,7 +172,7 @@ def _way(file: Any, tree: Tree, attributes: str, ignore: str) -> dict[str, Any]:
     try:
         path, size = check_path(str(file["path"])), int(file["size"])
         sample = base64.b64decode(file.get("sample") or "")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise Refusal(400, "each file needs a path, a size and a sample in base64") from None
     large = is_large(path, size=size, sample=sample, attributes=attributes)
     way: dict[str, Any] = {

@@ -79,10 +79,7 @@ def listing(call: Call) -> Response:
         hidden = {"siblings"} if call.flag("cardData") else {"siblings", "cardData"}
         kept = hidden - set(_wanted(call))
         found = [{key: facts[key] for key in facts if key not in kept} for facts in found]
-    limit = call.query("limit", str(TREE_PAGE))
-    if not limit.isdecimal():
-        raise Refusal(400, "limit must be a whole number")
-    return _page(call, found, min(int(limit), TREE_PAGE))
+    return _page(call, found, min(call.number("limit", TREE_PAGE), TREE_PAGE))
 
 
 def tree(call: Call) -> Response:
@@ -225,7 +222,4 @@ def _next_link(call: Call, lines: list[dict[str, Any]], size: int) -> dict[str, 
 
 
 def _cursor(call: Call) -> int:
-    cursor = call.query("cursor", "0")
-    if not cursor.isdecimal():
-        raise Refusal(400, "the cursor is not one of this Hub's")
-    return int(cursor)
+    return call.number("cursor", 0)

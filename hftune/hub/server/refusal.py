@@ -1,5 +1,7 @@
 """The answers that say no: a status, the client's error code and a sentence."""
 
+_MOST_IN_HEADER = 500  # characters; a message may quote what was sent
+
 
 class Refusal(Exception):
     """A request that is not carried out; the client library picks its exception by `code`.
@@ -25,8 +27,9 @@ class Refusal(Exception):
 
     def headers(self) -> dict[str, str]:
         """Give the reply's headers; texts are made safe for a header line."""
-        line = self.message.replace("\r", " ").replace("\n", " ")
-        headers = {"X-Error-Message": line.encode("ascii", "backslashreplace").decode("ascii")}
+        line = "".join(letter if letter.isprintable() else " " for letter in self.message)
+        line = line.encode("ascii", "backslashreplace").decode("ascii")
+        headers = {"X-Error-Message": line[:_MOST_IN_HEADER].strip()}
         if self.code is not None:
             headers["X-Error-Code"] = self.code
         if self.commit is not None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from hftune import files
 from hftune.hub.server.blobs import Blobs
-from hftune.hub.server.names import RepoName, is_commit_id, is_ref
+from hftune.hub.server.names import RepoName, is_commit_id, is_number, is_ref
 from hftune.hub.server.refusal import repo_not_found, revision_not_found
 from hftune.hub.server.trees import Commit, Entry, Tree, git_id, now
 
@@ -90,7 +90,7 @@ class Repo:
 
     def ref(self, kind: RefKind, name: str) -> str | None:
         """Give the commit a branch, tag or pull request points to, or None."""
-        if not (name.isdecimal() if kind == "pr" else is_ref(name)):
+        if not (is_number(name) if kind == "pr" else is_ref(name)):
             return None
         with contextlib.suppress(FileNotFoundError):
             return self._ref_path(kind, name).read_text("ascii").strip()

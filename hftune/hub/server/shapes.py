@@ -13,6 +13,9 @@ from hftune.hub.server.trees import Commit, Entry, folder_ids
 
 Json = dict[str, Any]
 
+_MOST_METADATA = 512 * 1024
+_MOST_DEPTH = 32
+
 
 def repo_info(repo: Repo, commit: Commit) -> Json:
     """Give everything a client may ask about a repository at a commit."""
@@ -82,15 +85,20 @@ def read_card(text: str) -> Json:
     ends = [number for number, line in enumerate(lines[1:], 1) if line.strip() == "---"]
     if not ends:
         return {}
+    block = "\n".join(lines[1 : ends[0]])
+    if len(block) > _MOST_METADATA:
+        raise ValueError(f"the metadata block has more than {_MOST_METADATA} characters")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = _MOST_DEPTH
     try:
-        value = YAML(typ="safe", pure=True).load(io.StringIO("\n".join(lines[1 : ends[0]])))
+        value = yaml.load(io.StringIO(block))
     except YAMLError as error:
         raise ValueError(f"the metadata block is no valid YAML: {error}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise ValueError("the metadata block must be a mapping of keys to values")
-    return _plain(value)  # type: ignore[no-any-return]  # a mapping stays a mapping
+    return _plain(value, set())  # type: ignore[no-any-return]  # a mapping stays a mapping
 
 
 def listing(commit: Commit) -> dict[str, Json]:
@@ -170,12 +178,19 @@ def _texts(value: object) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def _plain(value: Any) -> Any:
-    """Make a YAML value fit for JSON: dates and other scalars become text."""
+def _plain(value: Any, seen: set[int]) -> Any:
+    """Make a YAML value fit for JSON: dates and other scalars become text.
+
+    Raise ValueError for an alias of a mapping or list; written out, a few could fill the memory.
+    """
+    if isinstance(value, dict | list):
+        if id(value) in seen:
+            raise ValueError("aliases are not read here; write the value out")
+        seen.add(id(value))
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, seen) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, seen) for item in value]
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
