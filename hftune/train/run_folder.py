@@ -42,6 +42,20 @@ _PACKAGES = (
     "numpy",
     "Pillow",
 )
+# What a launcher sets that bears on the numbers; others of its variables hold paths.
+_LAUNCHER = (
+    "ACCELERATE_CPU_AFFINITY",
+    "ACCELERATE_DYNAMO_BACKEND",
+    "ACCELERATE_DYNAMO_MODE",
+    "ACCELERATE_DYNAMO_USE_DYNAMIC",
+    "ACCELERATE_DYNAMO_USE_FULLGRAPH",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+    "ACCELERATE_MIXED_PRECISION",
+    "ACCELERATE_USE_CPU",
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_MEGATRON_LM",
+)
 _MOST_NAMES = 20
 
 
@@ -163,11 +177,7 @@ def all_splits(splits: Splits) -> tuple[Split, ...]:
 
 def describe_environment(world: World) -> dict[str, object]:
     """Give versions, devices and launcher settings; never a token, a user or a host name."""
-    launcher = {
-        name: value
-        for name, value in sorted(os.environ.items())
-        if name.startswith("ACCELERATE_") and name != "ACCELERATE_CONFIG_FILE"
-    }
+    launcher = {name: os.environ[name] for name in _LAUNCHER if name in os.environ}
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
