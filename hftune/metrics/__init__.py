@@ -103,7 +103,7 @@ class MetricValues:
 
     values: dict[str, float]
     per_class: dict[str, dict[str, float]]
-    confusion: list[list[int]] = field(default_factory=list)
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 def metrics_for(problem: ProblemName, *, num_classes: int) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ def compute_metrics(
     return MetricValues(
         values=values,
         per_class=rows,
-        confusion=confusion(scores, targets) if problem == "single_label" else [],
+        confusion=confusion(scores, targets) if problem == "single_label" else (),
     )
 
 

@@ -95,7 +95,7 @@ def per_class(
     return result
 
 
-def confusion(scores: Tensor, targets: Tensor) -> list[list[int]]:
+def confusion(scores: Tensor, targets: Tensor) -> tuple[tuple[int, ...], ...]:
     """Count scores [N, K] against class positions [N] by (true, predicted) class, [K][K]."""
     matrix = multiclass_confusion_matrix(scores, targets, num_classes=scores.shape[1])
-    return [[int(count) for count in row] for row in matrix.tolist()]
+    return tuple(tuple(int(count) for count in row) for row in matrix.tolist())

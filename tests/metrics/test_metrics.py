@@ -40,7 +40,7 @@ def test_single_label_counts_by_hand():
         one_hot_logits([0, 0, 1, 1, 2, 2]),
         [0, 0, 0, 1, 1, 2],
     )
-    assert result.confusion == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
+    assert result.confusion == ((2, 1, 0), (0, 1, 1), (0, 0, 1))
     recall = (2 / 3, 1 / 2, 1.0)
     precision = (1.0, 1 / 2, 1 / 2)
     f1 = (4 / 5, 1 / 2, 2 / 3)
@@ -96,7 +96,7 @@ def test_multi_label_counts_by_hand():
         "macro_recall": 2.5 / 3,
     }
     assert result.values == pytest.approx(expected, abs=1e-6)
-    assert result.confusion == []
+    assert result.confusion == ()
     assert result.per_class["sea"] == {
         "count": 1.0, "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3)
     }  # fmt: skip

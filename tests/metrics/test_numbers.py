@@ -45,7 +45,7 @@ def test_values_by_hand():
         abs=1e-5,
     )
     assert result.per_class == {}
-    assert result.confusion == []
+    assert result.confusion == ()
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e5])
