@@ -89,6 +89,14 @@ class Control:
         except HftuneError as error:
             return Ready(error=error)
 
+    def next_or_none(self, items: Iterator[T]) -> T | None:
+        """Give the next item; None at their end, and where a stop signal ended the waiting."""
+        try:
+            with self._signals.raising():
+                return next(items, None)
+        except StopRequested:
+            return None
+
     def agree(self, step: int, ready: Ready[T]) -> Wish:
         """Give the same wish on every rank after `step` steps (collective).
 

@@ -184,7 +184,7 @@ def compute_logits(
     module.eval()
     with torch.inference_mode(), closing(batches):
         for _ in range(rounds):
-            batch = next(batches, None)
+            batch = next(batches, None) if control is None else control.next_or_none(batches)
             own.bad.extend(() if batch is None else batch.bad)
             if batch is not None and len(batch.rows) > 0:
                 inputs = batch.inputs.to(

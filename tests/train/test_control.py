@@ -43,6 +43,15 @@ def test_waiting_for_data_ends_with_a_stop(make_control):
     assert (wish.save, wish.stop) == (True, True)
 
 
+def test_so_does_waiting_in_an_evaluation(make_control):
+    with make_control() as control:
+        assert control.next_or_none(iter([3])) == 3
+        assert control.next_or_none(iter([])) is None
+        assert not control.agree_to_stop()
+        assert control.next_or_none(wait_and_stop()) is None
+        assert control.agree_to_stop()
+
+
 def test_a_signal_while_a_step_is_taken_ends_the_next_waiting_at_once(make_control):
     with make_control() as control:
         signal.raise_signal(signal.SIGUSR1)
