@@ -75,3 +75,13 @@ def test_a_full_disk_costs_nothing_but_time():
 @pytest.mark.skipif(not may_mount(), reason="may not mount a small disk")
 def test_a_disk_that_is_full_at_each_of_many_moments():
     check_sizes(script("full_disk", "--sizes", 60, "--seed", 1))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stop_in_every_place_ends_with_75_and_loses_nothing(processes):
+    found = script("stops", "--processes", processes)
+    assert len(found["places"]) == 6
+    for place in found["places"]:
+        assert (place["reached"], place["code"], place["traceback"]) == (True, 75, False), place
+        assert (place["again"], place["same"]) == (0, True), place
