@@ -18,6 +18,10 @@ _SECRETS = (
     (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*"), r"\1"),
 )
 
+# Secrets that are known by themselves; shorter ones would blank out words.
+_HIDDEN: set[str] = set()
+_LEAST_HIDDEN = 8
+
 QUIET = ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "fsspec", "matplotlib", "PIL")
 
 
@@ -50,8 +54,19 @@ def guard_tracebacks() -> None:
     threading.excepthook = _print_end_of_thread
 
 
+def hide(secret: str) -> None:
+    """Blank out this text from now on, whatever its form. Side effect: for the whole process."""
+    if len(secret) >= _LEAST_HIDDEN:
+        _HIDDEN.add(secret)
+
+
 def without_secrets(text: str) -> str:
-    """Blank out what has the form of a secret: tokens, passwords and signatures in addresses."""
+    """Blank out what `hide` was told and what has the form of a secret.
+
+    That is: tokens, passwords and signatures in addresses.
+    """
+    for secret in tuple(_HIDDEN):  # another thread may add one
+        text = text.replace(secret, "***")
     for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)
     return text

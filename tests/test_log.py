@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hftune.log import QUIET, configure, guard_tracebacks, without_secrets
+from hftune.log import QUIET, configure, guard_tracebacks, hide, without_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,12 @@ def test_configuring_twice_prints_once(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_secrets_are_known_by_their_form(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
+
+
+def test_what_is_to_be_hidden_is_hidden_unless_it_could_be_a_word() -> None:
+    hide("odd/of+no=form")
+    hide("step")
+    assert without_secrets("<odd/of+no=form> at step 3") == "<***> at step 3"
 
 
 def test_secrets_are_blanked_in_what_libraries_log_by_themselves(

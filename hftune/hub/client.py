@@ -19,7 +19,7 @@ from hftune.errors import HubPermissionError, RequestError
 from hftune.hub import failure, wording
 from hftune.hub.failure import Errand
 from hftune.hub.session import bound_session
-from hftune.log import without_secrets
+from hftune.log import hide, without_secrets
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def settings_from_environment() -> HubSettings:
 
 
 def token_in_use(settings: HubSettings) -> str | None:
-    """Give the token that requests will carry, None for none.
+    """Give the token that requests will carry, None for none; from now on it is never shown.
 
     Raises HubPermissionError for one that cannot be read, or that no request could carry.
     """
@@ -94,7 +94,10 @@ def token_in_use(settings: HubSettings) -> str | None:
             where=str(constants.HF_TOKEN_PATH),
             remedy=wording.LOGIN,
         ) from None
-    if token is not None and not _SENDABLE.fullmatch(token):
+    if token is None:
+        return None
+    hide(token)
+    if not _SENDABLE.fullmatch(token):
         raise HubPermissionError(
             "what is given as a token is none",
             found=f"{len(token)} characters, among them blanks or such as no token has",
@@ -143,14 +146,14 @@ def pause_or_raise(settings: HubSettings, errand: Errand, error: Exception, atte
     """
     pause = _pause_after(settings, error, attempt)
     if pause is None:
-        ours = wording.translate(error, errand, token=token_in_use(settings))
+        ours = wording.translate(error, errand)
         if ours is None:
             raise error
         raise ours from error
     logger.warning(
         "could not %s (%s); trying again in %.0f s, attempt %d of %d",
         errand.doing,
-        failure.short_cause(error, token=token_in_use(settings)),
+        failure.short_cause(error),
         pause,
         attempt + 1,
         settings.attempts,

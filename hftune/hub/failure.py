@@ -11,13 +11,13 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from hftune import log
 from hftune.core import RepoKind, RepoRef
 from hftune.errors import (
     HftuneError,
     HubError,
     OfflineError,
 )
+from hftune.log import without_secrets
 
 # The HTTP library's root error; which library it is differs between huggingface_hub 1 and 2.
 HTTP_ERROR: type[Exception] = next(
@@ -154,7 +154,7 @@ def pause_asked_by(status: int, headers: Mapping[str, str]) -> float | None:
     return float(seconds) if seconds.isdecimal() else None
 
 
-def short_cause(error: BaseException, *, token: str | None = None) -> str:
+def short_cause(error: BaseException) -> str:
     """Name the failure in a few words, without a secret."""
     root = root_of(error)
     if isinstance(root, HfHubHTTPError):
@@ -163,11 +163,4 @@ def short_cause(error: BaseException, *, token: str | None = None) -> str:
     else:
         said = str(root).strip().partition("\n")[0]
         text = f"{type(root).__name__}: {said}" if said else type(root).__name__
-    return without_secrets(text, token)
-
-
-def without_secrets(text: str, token: str | None = None) -> str:
-    """Blank out the token in use, and whatever has the form of a secret."""
-    if token:
-        text = text.replace(token, "hf_***")
-    return log.without_secrets(text)
+    return without_secrets(text)

@@ -37,6 +37,7 @@ from hftune.hub.contents import CARD, PushFile, of_content, read_contents
 from hftune.hub.pull import PICKLES
 from hftune.hub.ref import check_repo_id, check_revision, is_commit
 from hftune.hub.rights import check_rights, no_repository
+from hftune.log import without_secrets
 from hftune.units import format_size
 
 __all__ = ["PushPlan", "PushTarget", "carry_out", "check_push", "plan_push", "push"]
@@ -302,12 +303,11 @@ def _refuse_odd_answer(error: Exception, plan: PushPlan, settings: HubSettings) 
     """
     if not isinstance(error, ValueError) or isinstance(error, HfHubHTTPError | JSONDecodeError):
         return
-    token = token_in_use(settings)
     if CARD in str(error):
         raise PublishError(
             "the Hub refuses the metadata in README.md; nothing was sent",
-            found=failure.without_secrets(str(error), token),
+            found=without_secrets(str(error)),
             where=str(plan.folder / CARD),
         ) from error
     errand = errand_at(plan.target, "push", settings)
-    raise wording.odd_answer(errand, failure.short_cause(error, token=token)) from error
+    raise wording.odd_answer(errand, failure.short_cause(error)) from error

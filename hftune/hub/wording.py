@@ -50,12 +50,10 @@ def offline(errand: Errand) -> OfflineError:
     )
 
 
-def translate(
-    error: BaseException, errand: Errand, *, token: str | None = None
-) -> HftuneError | None:
+def translate(error: BaseException, errand: Errand) -> HftuneError | None:
     """Give a client error in our words; None for one that is none of the Hub's business."""
     root = root_of(error)
-    found = short_cause(error, token=token)
+    found = short_cause(error)
     if isinstance(root, OfflineModeIsEnabled):
         return offline(errand)
     if isinstance(root, LocalTokenNotFoundError):
