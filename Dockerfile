@@ -35,15 +35,17 @@ RUN --mount=type=cache,target=/root/.cache/pip \
  && python -c 'import torchvision' \
  && rm -rf /tmp/*
 
-# What pyproject.toml asks for, by way of an empty package of the same name.
+# What pyproject.toml asks for, by way of an empty package of the same name, in the versions of
+# constraints.txt; torch, and what each of its versions wants in its own, are those from above.
 ARG EXTRAS=
-COPY pyproject.toml /tmp/empty/
+COPY pyproject.toml constraints.txt /tmp/empty/
 RUN --mount=type=cache,target=/root/.cache/pip \
     cd /tmp/empty \
  && mkdir hftune recipes \
  && echo '__version__ = "0"' > hftune/__init__.py \
  && touch README.md LICENSE \
- && pip install ".${EXTRAS:+[$EXTRAS]}" \
+ && grep -Ev '^(torch|torchvision|triton|setuptools|cuda-.*|nvidia-.*)==' constraints.txt > others.txt \
+ && pip install --constraint others.txt ".${EXTRAS:+[$EXTRAS]}" \
  && pip uninstall --yes hftune \
  && rm -rf /tmp/empty
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick chaos faults check clean
+.PHONY: help demo test quick chaos faults check constraints audit clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
@@ -13,6 +13,8 @@ help:
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
 	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"
 	@echo "make check   lint, types, floors"
+	@echo "make constraints  the newest versions of all that the container installs, in constraints.txt"
+	@echo "make audit   known vulnerabilities of the versions in constraints.txt; needs a network"
 	@echo "make clean   remove .venv, demo/ and caches"
 
 demo: $(VENV)/.demo
@@ -36,6 +38,15 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The command stands in the head of the file; for every extra that the image can be built with.
+constraints: $(VENV)/.audit
+	$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --no-annotate \
+	  --extra demo --extra tensorboard --extra wandb --extra mlflow --extra trackio \
+	  --output-file constraints.txt
+
+audit: $(VENV)/.audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --desc
+
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
 
@@ -55,4 +66,8 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@echo "installing hftune with its dev extra; the first time this downloads several GB"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.python
+	$(BIN)/python -m pip install --quiet pip-audit uv
 	@touch $@

@@ -128,7 +128,9 @@ def invoke(arguments: list[str]) -> int:
     verb = next((word for word in arguments if not word.startswith("-")), "")
     try:
         with lost_processes(), stops_as_errors() if verb in _CONTINUED else nullcontext():
-            result = app(arguments, prog_name="hftune", standalone_mode=False)
+            # Not `app(...)`, which would put typer's hook for tracebacks in place of ours.
+            command = typer.main.get_command(app)
+            result = command(arguments, prog_name="hftune", standalone_mode=False)
     except HftuneError as error:
         if debug:
             raise

@@ -50,6 +50,23 @@ def test_port_in_use_ends_with_code_3(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "hub.example"])
+def test_an_address_that_others_reach_must_be_allowed(
+    host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["hub", "serve", "--root", str(tmp_path / "hub"), "--host", host]) == 2
+    printed = capsys.readouterr().err
+    assert f"--host {host}" in printed
+    assert "--open-to-network" in printed
+    assert not (tmp_path / "hub").exists()
+
+
+def test_an_address_that_others_reach_is_served_once_allowed(tmp_path: Path) -> None:
+    with served(tmp_path / "hub", "--host", "0.0.0.0", "--open-to-network") as process:
+        assert process.stdout is not None
+        assert "http://127.0.0.1:" in process.stdout.readline()
+
+
 def test_ls_lists_what_lies_in_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
