@@ -44,21 +44,3 @@ def test_two_processes_equal_one(
     )
     for name, value in mine.items():
         assert torch.allclose(value, other[name], atol=WEIGHT_TOLERANCE), name
-
-
-def test_two_processes_resume_what_one_began(write_recipe, command, launch_two, metrics, tmp_path):
-    recipe = write_recipe()
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert command("train", recipe, "--output", str(whole)).code == 0
-    # The length may change between the parts of a run; the schedule then follows the new one.
-    first = command("train", recipe, "optim.schedule=constant", "train.length=1 epoch",
-                    "--output", str(parts))  # fmt: skip
-    assert first.code == 0, first.err
-    second = launch_two("train", recipe, "optim.schedule=constant", "--output", str(parts))
-    assert second.code == 0, second.err
-    undisturbed = tmp_path / "undisturbed"
-    done = command("train", recipe, "optim.schedule=constant", "--output", str(undisturbed))
-    assert done.code == 0, done.err
-    for mine, other in zip(metrics(undisturbed, "train"), metrics(parts, "train"), strict=True):
-        assert mine["step"] == other["step"]
-        assert other["loss"] == pytest.approx(mine["loss"], abs=LOSS_TOLERANCE)
