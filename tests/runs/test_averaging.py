@@ -77,6 +77,7 @@ def test_killed_while_it_averages_and_while_it_judges_it_ends_bit_equal(
     }
 
 
+@pytest.mark.chaos
 def test_two_processes_average_as_one(write_recipe, command, launch_two, metrics, tmp_path):
     """Only the head trains, and all statistics are live: both ranks share the pass for them."""
     recipe = write_recipe("test_resnet")

@@ -63,10 +63,13 @@ def notes_of(folder: Path, number: int) -> list[list[dict[str, object]]]:
     ]
 
 
-def test_ranks_agree_after_every_phase_and_rates_whatever_their_number(images, metrics, tmp_path):
+@pytest.mark.parametrize("numbers", [(1, 2), pytest.param((1, 2, 4), marks=pytest.mark.chaos)])
+def test_ranks_agree_after_every_phase_and_rates_whatever_their_number(
+    numbers, images, metrics, tmp_path
+):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(CRAFT.replace("IMAGES", str(images)))
-    runs = {number: watched(number, recipe, tmp_path) for number in (1, 2, 4)}
+    runs = {number: watched(number, recipe, tmp_path) for number in numbers}
     for number in runs:
         notes = notes_of(tmp_path, number)
         assert len(notes) == number
@@ -75,9 +78,9 @@ def test_ranks_agree_after_every_phase_and_rates_whatever_their_number(images, m
         assert len({note["weights"] for note in notes[0]}) == 3  # each phase moved something
     rates = {n: [entry["lr"] for entry in metrics(run, "train")] for n, run in runs.items()}
     assert len(rates[1]) == 12
-    assert rates[1] == rates[2] == rates[4]
+    assert all(rates[number] == rates[1] for number in numbers)
     losses = {n: [entry["loss"] for entry in metrics(run, "train")] for n, run in runs.items()}
-    for number in (2, 4):
+    for number in numbers:
         # Batch norm's statistics in training are each micro-batch's own: the same sums in
         # another order, whatever the number of processes.
         assert losses[number] == pytest.approx(losses[1], abs=1e-4)
