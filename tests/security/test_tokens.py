@@ -149,7 +149,7 @@ def draw_images(folder: Path) -> None:
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_run_leaves_its_token_nowhere(hub: Hub, tmp_path: Path) -> None:
     """Train, mirror every checkpoint, publish: by a token in the file that a log-in writes."""
     (tmp_path / "home").mkdir()
