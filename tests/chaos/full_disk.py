@@ -1,4 +1,4 @@
-"""Runs on a disk that is full at each possible moment; then there is room, and they go on.
+"""Runs on a disk that fills up at a random moment; then there is room, and they go on.
 
     python -m tests.chaos.full_disk --sizes 20 [--seed 0]
 
@@ -13,12 +13,14 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.kills import Stage, draw_images, finish, outcome, start, write_recipe
 
+_ROOM = 2**30
 _MOUNT = ("mount", "-t", "tmpfs")
 
 
@@ -31,6 +33,11 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(folder: Path, size: int) -> None:
+    """Give the disk at `folder` another size in bytes."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
 
 def used(folder: Path) -> int:
@@ -52,11 +59,15 @@ def one_size(stage: Stage, disk: Path, size: int, expected: dict[str, str]) -> d
     """Run on a disk of `size` bytes, then make room and let the same command go on."""
     said = stage.folder / "said-0.txt"
     said.write_text("")
-    with small_disk(disk, size):
-        codes = finish(start(stage, disk / "run"))
+    with small_disk(disk, _ROOM):
+        lives = start(stage, disk / "run")
+        while not (disk / "run" / "recipe.yaml").exists():  # room is looked at before that
+            time.sleep(0.001)
+        resize(disk, max(size, used(disk)))
+        codes = finish(lives)
         first = said.read_text()
         said.write_text("")
-        subprocess.run(["mount", "-o", "remount,size=1G", str(disk)], check=True)
+        resize(disk, _ROOM)
         after = finish(start(stage, disk / "run"))
         same = after == [0] and outcome(disk / "run") == expected
     return {
@@ -80,7 +91,7 @@ def main() -> None:
         os.environ["HFTUNE_CACHE"] = str(folder / "cache")
         draw_images(folder / "images")
         stage = Stage(folder=folder, recipe=write_recipe(folder, workers=0), processes=1)
-        with small_disk(disk, 2**30):
+        with small_disk(disk, _ROOM):
             if finish(start(stage, disk / "run")) != [0]:
                 sys.exit((folder / "said-0.txt").read_text())
             expected, whole = outcome(disk / "run"), used(disk)
