@@ -6,6 +6,7 @@ changes under a live wrapper.
 
 import logging
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -59,9 +60,12 @@ class Session:
     guides: Guides
 
     def batches(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
-        """Give this rank's micro-batches of the steps `start` to `stop` (exclusive)."""
+        """Give this rank's micro-batches of the steps `start` to `stop` (exclusive).
+
+        Nothing happens before the first is asked for, so that a stop ends all of it.
+        """
         recipe = self.plan.recipe
-        return train_batches(
+        batches = train_batches(
             self.split,
             train_transform(self.model.input_spec, recipe.data.augment),
             self.order,
@@ -74,6 +78,8 @@ class Session:
                 on_bad_image=recipe.data.on_bad_image,
             ),
         )
+        with closing(batches):  # ends the worker processes
+            yield from batches
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Give inputs and targets on the device, inputs in the memory layout of the recipe."""
