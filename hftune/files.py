@@ -140,11 +140,6 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises at a name that is too long
 
 
-def is_folder(path: Path) -> bool:
-    """Say whether there is such a folder; a name that no folder can have is none."""
-    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises at a name that is too long
-
-
 def digest_file(path: Path) -> str:
     """Give the sha256 of a file as 64 hex digits."""
     with path.open("rb") as stream:
