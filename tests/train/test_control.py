@@ -1,5 +1,6 @@
 """Stops, errors and timed saves between steps, within one process."""
 
+import itertools
 import signal
 import time
 from dataclasses import replace
@@ -8,6 +9,7 @@ import pytest
 
 from hftune.errors import DataError
 from hftune.recipe.schema import SaveRecipe, TrainRecipe
+from hftune.train.checkpoint import CHECKPOINTS, list_checkpoints
 from hftune.train.control import Control, Ready
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
@@ -107,3 +109,22 @@ def test_a_run_that_used_its_time_goes_on_by_the_same_call(
     progress = train(make_plan(recipe, model, splits, join_world()), model, splits, run)
     assert progress.step == 9
     assert_equal_states(state_of(model), state_of(whole))
+
+
+def test_a_clock_that_jumps_moves_nothing(
+    make_recipe, make_tiny_model, make_splits, run, state_of, assert_equal_states, tmp_path,
+    monkeypatch,
+):  # fmt: skip
+    recipe, splits = make_recipe(save=SaveRecipe(every="1 h")), make_splits()
+    models = [make_tiny_model(), make_tiny_model()]
+    train(make_plan(recipe, models[0], splits, join_world()), models[0], splits, run)
+    other = tmp_path / "other"
+    other.mkdir()
+    days = itertools.cycle((0.0, 1e9, -1e6, 4e9))
+    monkeypatch.setattr(time, "time", lambda: next(days))
+    train(make_plan(recipe, models[1], splits, join_world()), models[1], splits, other)
+    assert_equal_states(state_of(models[1]), state_of(models[0]))
+    saved = [
+        [path.name for path in list_checkpoints(folder / CHECKPOINTS)] for folder in (run, other)
+    ]
+    assert saved[0] == saved[1] == ["step-00000009"]
