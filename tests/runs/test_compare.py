@@ -75,6 +75,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(arms, command, tmp_pat
     assert not output.exists()
 
 
+@pytest.mark.chaos
 def test_two_processes_compare_as_one_does(arms, command, launch_two, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     words = ["compare", *arms, *SHORT, "--seeds", "1", "--json"]

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
 
 
+@pytest.mark.chaos
 def test_two_processes_find_what_one_finds(write_recipe, command, launch_two, tmp_path):
     words = ["find-lr", write_recipe(), "--from", "1e-6", "--to", "1e-2", "--steps", "12", "--json"]
     one, two = command(*words), launch_two(*words)

@@ -130,6 +130,7 @@ def test_pictures_and_card_are_of_a_number(trained):
     assert (trained / "artifact" / "hftune" / "agreement.png").is_file()
 
 
+@pytest.mark.chaos
 def test_two_processes_equal_one(trained, bright, launch_two, metrics):
     two = bright / "two"
     done = launch_two("train", str(bright / "bright.yaml"), "--output", str(two))
