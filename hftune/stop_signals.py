@@ -25,6 +25,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 ECHO_SECONDS = 1.0
 # Schedulers commonly wait 30 s between asking and killing.
 LEAVE_SECONDS = 10.0
+_AGAIN_SECONDS = 0.05
 
 
 class StopRequested(BaseException):
@@ -46,9 +47,11 @@ class StopSignals:
         self.received: signal.Signals | None = None
         self._received_at = 0.0
         self._is_noting = False
+        self._is_swallowed = False
         self._is_over = threading.Event()
         self._previous: dict[signal.Signals, object] = {}
         self._previous_fd = -1
+        self._previous_hook = sys.unraisablehook
         self._pipe: tuple[int, int] | None = None
 
     @contextlib.contextmanager
@@ -84,6 +87,7 @@ class StopSignals:
         self._pipe = (reader, writer)
         self._previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+        self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
 
     def give_back(self) -> None:
         """Stop listening, and put back what was there before."""
@@ -91,6 +95,7 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
         if self._pipe is not None:
+            sys.unraisablehook = self._previous_hook
             signal.set_wakeup_fd(self._previous_fd)
             os.close(self._pipe[1])  # ends the watching thread
 
@@ -99,6 +104,8 @@ class StopSignals:
         now, received = time.monotonic(), signal.Signals(number)
         if self.received is None:
             self.received, self._received_at = received, now
+        elif self._is_swallowed:
+            self._is_swallowed = False
         elif received == self.received and now - self._received_at >= ECHO_SECONDS:
             signal.signal(received, signal.SIG_DFL)
             signal.raise_signal(received)
@@ -106,6 +113,16 @@ class StopSignals:
             return  # an echo of what is being raised already
         if not self._is_noting:
             raise StopRequested(self.received)
+
+    def _on_unraisable(self, what: "sys.UnraisableHookArgs") -> None:
+        """Ask again where the request was raised in a finalizer, which nothing can leave."""
+        if self.received is None or not isinstance(what.exc_value, StopRequested):
+            self._previous_hook(what)
+            return
+        self._is_swallowed = True
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), self.received))
+        again.daemon = True
+        again.start()
 
     def _watch(self, reader: int) -> None:
         """End a process that was asked to stop, has nothing to save, and does not come to it.

@@ -28,6 +28,7 @@ def run(body, *signals, code=0):
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
+    assert "Traceback" not in err
     return [*lines, *out.split()]
 
 
@@ -54,6 +55,24 @@ with listening():
                 time.sleep(60)
             except Exception:
                 print("kept")
+    except StopRequested:
+        print("left")
+"""
+    assert run(body, signal.SIGTERM) == ["ready", "left"]
+
+
+def test_a_finalizer_does_not_swallow_it():
+    body = """
+class Slow:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(60)
+
+with listening():
+    try:
+        thing = Slow()
+        del thing
+        time.sleep(60)
     except StopRequested:
         print("left")
 """
