@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from hftune.core import BaseFacts, DataFacts, EvalResult, InputSpec, ProblemName
@@ -158,3 +160,13 @@ def _write_data_and_results(
             )
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (run / "metrics.jsonl").write_text(text, encoding="utf-8")
+
+
+def draw_class_images(folder: Path) -> None:
+    """Draw images of the classes of a finished run, a folder each."""
+    rng = np.random.default_rng(0)
+    for name in ("bad", "good", "odd"):
+        (folder / name).mkdir(parents=True)
+        for row in range(12):
+            pixels = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{row}.png")

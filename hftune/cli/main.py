@@ -160,16 +160,16 @@ def stops_as_errors() -> Iterator[None]:
         try:
             yield
         except StopRequested as request:
-            raise _stopped(request) from None
+            raise _stopped(request.received.name) from None
         except RuntimeError:  # what a collective says when another rank has left already
             if signals.received is None:
                 raise
-            raise _stopped(StopRequested(signals.received)) from None
+            raise _stopped(signals.received.name) from None
 
 
-def _stopped(request: StopRequested) -> Stopped:
+def _stopped(name: str) -> Stopped:
     return Stopped(
-        f"stopped by {request.received.name}; what was complete by then is kept",
+        f"stopped by {name}; what was complete by then is kept",
         remedy="run the same command again to go on",
     )
 

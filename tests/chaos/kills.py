@@ -195,17 +195,21 @@ def kept(run: Path) -> int:
     return int(folders[-1].name.removeprefix("step-")) if folders else 0
 
 
-def outcome(run: Path) -> dict[str, str]:
-    """Give the digest of everything that a run ends in, times left out."""
-    from hftune.files import digest_file, digest_json
+def weights_of(run: Path) -> dict[str, str]:
+    """Give the digests of all weights that a run ends in."""
+    from hftune.files import digest_file
 
     newest = max((run / "checkpoints").glob("step-*"))
-    names = [
-        *newest.glob("*.safetensors"),
-        *run.glob("best/*"),
-        *run.glob("artifact/*.safetensors"),
-    ]
-    found = {path.relative_to(run).as_posix(): digest_file(path) for path in names}
+    folders = (newest, run / "best", run / "artifact")
+    names = [path for folder in folders for path in folder.glob("*.safetensors")]
+    return {path.relative_to(run).as_posix(): digest_file(path) for path in names}
+
+
+def outcome(run: Path) -> dict[str, str]:
+    """Give the digest of everything that a run ends in, times left out."""
+    from hftune.files import digest_json
+
+    found = weights_of(run)
     results = json.loads((run / "results.json").read_text())
     for timed in ("seconds", "images_per_second"):
         results.pop(timed)

@@ -27,11 +27,10 @@ import torch
 from timm.models import save_for_hf
 
 from hftune.core import RepoRef
-from hftune.files import digest_file
 from hftune.hub.client import HubSettings
 from hftune.hub.seed import seed_repo
 from hftune.hub.server import running
-from tests.chaos.kills import draw_images
+from tests.chaos.kills import draw_images, weights_of
 from tests.hub.faulty import FAULTS, FaultyHub, faulty
 
 LONGEST_WAIT = 600.0
@@ -124,14 +123,6 @@ def sign_of(scene: Scene, place: str, run: Path) -> Callable[[], bool]:
 PLACES = ("download", "loading", "training", "evaluating", "judging", "pushing")
 
 
-def outcome(run: Path) -> dict[str, str]:
-    """Give the digests of what a run ends in."""
-    newest = max((run / "checkpoints").glob("step-*"))
-    folders = (newest, run / "best", run / "artifact")
-    names = [path for folder in folders for path in folder.glob("*.safetensors")]
-    return {path.relative_to(run).as_posix(): digest_file(path) for path in names}
-
-
 def stop_in(scene: Scene, place: str, expected: dict[str, str]) -> dict[str, object]:
     """Stop a run in one place, start it again, and say how both ended."""
     run = scene.folder / f"{place}-{scene.processes}"
@@ -155,7 +146,7 @@ def stop_in(scene: Scene, place: str, expected: dict[str, str]) -> dict[str, obj
         "owes_evaluation": any(state["progress"]["owes_evaluation"] for state in states),
         "traceback": "Traceback" in first,
         "again": after,
-        "same": after == 0 and outcome(run) == expected,
+        "same": after == 0 and weights_of(run) == expected,
         "said": [] if code == 75 and after == 0 else scene.text(run).splitlines()[-12:],
     }
 
@@ -195,7 +186,7 @@ def main() -> None:
         first = scene.folder / "undisturbed"
         if scene.start(first).wait(LONGEST_WAIT) != 0:
             sys.exit(scene.text(first))
-        expected = outcome(first)
+        expected = weights_of(first)
         found = [stop_in(scene, place, expected) for place in wanted.places]
     print(json.dumps({"processes": wanted.processes, "places": found}, indent=1))
 

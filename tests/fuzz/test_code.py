@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from huggingface_hub import HfApi
-from PIL import Image
 
 from hftune.data.hub_source import open_repository
 from hftune.describe.model import describe_folder
@@ -21,7 +19,7 @@ from hftune.hub.ref import parse_ref
 from hftune.judge import judge_thing
 from hftune.model.published import load_classifier
 from hftune.recipe import load_recipe
-from tests.finished import write_finished_run
+from tests.finished import draw_class_images, write_finished_run
 from tests.fuzz.outcome import type_in
 from tests.fuzz.recipes import WHOLE
 from tests.fuzz.weights import hostile_pickle
@@ -40,12 +38,7 @@ def source(*, path: str = "images"):
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published folder, with images of its classes beside it."""
     place = tmp_path_factory.mktemp("code")
-    rng = np.random.default_rng(0)
-    for name in ("bad", "good", "odd"):
-        (place / "images" / name).mkdir(parents=True)
-        for row in range(12):
-            pixels = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(place / "images" / name / f"{row}.png")
+    draw_class_images(place / "images")
     return build_artifact(write_finished_run(place / "run")).folder
 
 

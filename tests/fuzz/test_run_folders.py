@@ -5,9 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from hftune.cli.push import choose_target, read_recipe
 from hftune.describe import describe
@@ -19,7 +17,7 @@ from hftune.recipe import Recipe, load_recipe
 from hftune.report.comparison import comparison_table, read_arms
 from hftune.train.best import best_weights, read_best_step
 from hftune.train.run_folder import check_run_folder
-from tests.finished import write_finished_run
+from tests.finished import draw_class_images, write_finished_run
 from tests.fuzz.damage import damaged, damaged_json
 from tests.fuzz.outcome import content_of, error_of
 
@@ -34,12 +32,7 @@ Verbs = dict[str, Callable[[Path], object]]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A finished run with the images that its recipe names, beside the working directory."""
     place = tmp_path_factory.mktemp("runs")
-    rng = np.random.default_rng(0)
-    for name in ("bad", "good", "odd"):
-        (place / "images" / name).mkdir(parents=True)
-        for row in range(12):
-            pixels = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(place / "images" / name / f"{row}.png")
+    draw_class_images(place / "images")
     folder = write_finished_run(place / "run")
     recipe = json.loads((folder / "recipe.yaml").read_text())
     recipe["data"] |= {"workers": 0, "audit": {"leaks": "off"}}
