@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hftune import files
+from hftune.cache_folders import cache_root
 from hftune.core import AuditFacts, LeakFacts
 from hftune.data.duplicates import (
     MOST_BITS,
@@ -26,7 +27,6 @@ from hftune.data.duplicates import (
 )
 from hftune.data.fingerprints import Fingerprints
 from hftune.data.order import Positions
-from hftune.data.scan import cache_folder
 from hftune.errors import LeakError
 from hftune.recipe.schema import AuditRecipe
 from hftune.units import parse_span
@@ -100,7 +100,7 @@ def _leak(split: Audited, train: Audited, rule: AuditRecipe) -> _Leak:
 
 def _remembered_near_twins(of: Fingerprints, among: Fingerprints, exact: Positions) -> Positions:
     """Search near twins, or take them from the cache. One process searches, the others wait."""
-    record = cache_folder() / "audit" / f"{_digest(of, among)}.json"
+    record = cache_root() / "audit" / f"{_digest(of, among)}.json"
     with files.disk_errors(record), files.locked(record.with_suffix(".lock")):
         if record.exists():
             return np.array(json.loads(record.read_text(encoding="utf-8")), dtype=np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hftune import files
+from hftune.cache_folders import cache_root
 from hftune.data.decode import decode
 from hftune.data.fingerprints import Fingerprints, fingerprint, join, no_fingerprints
 from hftune.data.header import Note, read_header
@@ -65,7 +65,7 @@ def scanned(part: Part) -> Scan:
     system could not give an image just now. A lock lets one process do the work while the others
     wait for its answer. Raises DiskError where the cache cannot be written.
     """
-    record = cache_folder() / "scan" / f"{_digest(part)}.safetensors"
+    record = cache_root() / "scan" / f"{_digest(part)}.safetensors"
     with files.disk_errors(record), files.locked(record.with_suffix(".lock")):
         kept = _read(record, len(part))
         if kept is not None:
@@ -137,12 +137,6 @@ def warn_of_frames(part: Part, found: Scan) -> None:
             ", ".join(part.key(position) for position in animated[:_SHOWN]),
             " ..." * (len(animated) > _SHOWN),
         )
-
-
-def cache_folder() -> Path:
-    """Give the folder of hftune's caches: $HFTUNE_CACHE, or ~/.cache/hftune."""
-    chosen = os.environ.get("HFTUNE_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "hftune"
 
 
 def _look(part: Part, position: int) -> _Seen:

@@ -10,7 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, MinLen, Predicate, doc
 
 from hftune.errors import UnitError
-from hftune.units import parse_duration, parse_span
+from hftune.units import parse_duration, parse_size, parse_span
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MULTIPLE = re.compile(r"(\d+\.?\d*|\.\d+)x")
@@ -39,6 +39,14 @@ def is_duration(text: str) -> bool:
     """Say whether `text` is a wall-clock duration above zero."""
     try:
         return parse_duration(text) > 0
+    except UnitError:
+        return False
+
+
+def is_size(text: str) -> bool:
+    """Say whether `text` is a number of bytes, zero or more."""
+    try:
+        return parse_size(text) >= 0
     except UnitError:
         return False
 
@@ -86,6 +94,9 @@ IntervalText = Annotated[
     str,
     Predicate(is_interval),
     doc("a time, steps or epochs above zero, such as '10 min', '500 steps' or '1 epoch'"),
+]
+SizeText = Annotated[
+    str, Predicate(is_size), doc("a size such as '20 GiB' or '500 MB', or '0 GiB' for none")
 ]
 ShareText = Annotated[
     str, Predicate(is_share), doc("a percentage between '0%' and '100%', such as '10%'")

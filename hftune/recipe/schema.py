@@ -19,6 +19,7 @@ from hftune.recipe.forms import (
     Rate,
     RunName,
     ShareText,
+    SizeText,
     SpanText,
     Text,
 )
@@ -137,6 +138,10 @@ class DataRecipe:
     missing_classes: Literal["stop", "warn"] = "stop"
     # Loader processes per training process; null: chosen from the machine.
     workers: Annotated[int, Ge(0)] | None = None
+    # What decodes images: the fastest that is installed and gives Pillow's pixels, or Pillow.
+    decoder: Literal["auto", "pillow"] = "auto"
+    # Disk that decoded images may take, so that later epochs and runs decode nothing.
+    decoded_cache: SizeText = "10 GiB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +233,22 @@ class DistillRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CacheRecipe:
+    """What frozen layers give, computed once and kept in place of running them every epoch."""
+
+    # auto: where it changes no result, or `views` is set, and saves time; on: wherever possible.
+    features: Literal["auto", "on", "off"] = "auto"
+    # Augmented versions kept of each image, one taken per epoch; null: none, so no augmentation.
+    views: Annotated[int, Ge(1)] | None = None
+    # As computed in the precision of the run, or rounded to bf16, half of fp32's size.
+    dtype: Literal["run", "bf16"] = "run"
+    # Memory that they may take, per process; what goes beyond is on disk.
+    memory: SizeText = "4 GiB"
+    # Disk that they may take; what would need more is computed every epoch.
+    disk: SizeText = "20 GiB"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
     """How long, in which batches and in which precision."""
 
@@ -239,8 +260,12 @@ class TrainRecipe:
     micro_batch_size: Annotated[int, Ge(1)] | Literal["auto"] | None = None
     # auto takes the best that the device does well.
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    # Memory layout that convolutions like best.
-    channels_last: bool = True
+    # Memory layout that convolutions like best; auto: where the model has convolutions that gain.
+    channels_last: Literal["auto"] | bool = "auto"
+    # torch.compile; auto: where the run is long enough to pay for it, measured as it begins.
+    compile: Literal["auto", "on", "off"] = "auto"
+    # What frozen layers give, computed once.
+    cache: CacheRecipe = CacheRecipe()
     # Seed of order, augmentation, dropout and the new head.
     seed: Annotated[int, Ge(0)] = 0
     # Keep a checkpoint and end with code 75 before this time has passed; null: no limit.

@@ -18,11 +18,14 @@ from hftune.recipe.schema import Component, Recipe
 # which says where the run ends.
 FREE_SETTINGS = (
     "data.audit",
+    "data.decoded_cache",
     "data.on_bad_image",
     "data.workers",
     "hub",
     "save",
     "track",
+    "train.cache.disk",
+    "train.cache.memory",
     "train.length",
     "train.time_budget",
 )

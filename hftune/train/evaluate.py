@@ -127,7 +127,7 @@ def make_judge(
         loss=make_loss(loss_of(recipe), problem=recipe.problem, labels=labels),
         batch_size=recipe.eval.batch_size or stated_micro_batch(train) or usual,
         workers=choose_workers(recipe.data.workers, accelerator.num_processes),
-        layout=torch.channels_last if train.channels_last else torch.contiguous_format,
+        layout=torch.channels_last if train.channels_last is not False else torch.contiguous_format,
         bad=BadImages(recipe.data.on_bad_image, run),
     )
 

@@ -200,7 +200,11 @@ def open_session(
 
 def memory_layout(plan: RunPlan) -> torch.memory_format:
     """Give the layout of 4-d tensors that the recipe asks for."""
-    return torch.channels_last if plan.recipe.train.channels_last else torch.contiguous_format
+    return (
+        torch.channels_last
+        if plan.recipe.train.channels_last is not False
+        else torch.contiguous_format
+    )
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, memory: Memory) -> None:

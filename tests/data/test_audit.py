@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hftune.cache_folders import cache_root
 from hftune.core import AuditFacts, LeakFacts
-from hftune.data.scan import cache_folder
 from hftune.data.sources import open_splits
 from hftune.errors import LeakError
 from hftune.recipe.schema import AuditRecipe, Component, DataRecipe
@@ -100,7 +100,7 @@ def test_near_duplicates_can_be_left_out(leaky: Path) -> None:
 
 def test_off_does_not_look(leaky: Path) -> None:
     assert open_splits(recipe(leaks="off"), problem="single_label").facts.audit is None
-    assert not (cache_folder() / "audit").exists()
+    assert not (cache_root() / "audit").exists()
 
 
 def test_pair_parted_by_a_carved_split_counts(make_folder: Make) -> None:
@@ -158,10 +158,10 @@ def test_image_that_cannot_be_read_is_no_twin(leaky: Path) -> None:
 
 def test_near_twins_are_searched_once_until_an_image_changes(leaky: Path) -> None:
     facts = facts_of(recipe(leaks="warn"))
-    records = {path: path.stat().st_mtime_ns for path in (cache_folder() / "audit").glob("*.json")}
+    records = {path: path.stat().st_mtime_ns for path in (cache_root() / "audit").glob("*.json")}
     assert len(records) == 2  # val and test
     assert facts_of(recipe(leaks="warn", most="1%")) == facts
     assert {path: path.stat().st_mtime_ns for path in records} == records
     draw(5).save(leaky / "train" / "cat" / "000.png")
     facts_of(recipe(leaks="warn"))
-    assert len(list((cache_folder() / "audit").glob("*.json"))) == 4
+    assert len(list((cache_root() / "audit").glob("*.json"))) == 4

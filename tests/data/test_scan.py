@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hftune.cache_folders import cache_root
 from hftune.data.fingerprints import fingerprint
 from hftune.data.folder_source import image_folder
 from hftune.data.part import Part
 from hftune.data.scan import (
     bad_images_error,
-    cache_folder,
     scan,
     scanned,
     warn_of_frames,
@@ -45,7 +45,7 @@ def test_every_unreadable_image_is_found(part: Part, workers: int) -> None:
 def test_scan_is_remembered_until_a_file_changes(part: Part) -> None:
     first = scanned(part).unreadable
     assert len(first) == 3
-    records = list((cache_folder() / "scan").glob("*.safetensors"))
+    records = list((cache_root() / "scan").glob("*.safetensors"))
     assert len(records) == 1
     before = records[0].stat().st_mtime_ns
     assert scanned(part).unreadable == first
@@ -62,7 +62,7 @@ def test_what_the_system_could_not_give_is_looked_at_again(make_folder) -> None:
     part = image_folder(path=str(root)).parts["train"]
     for _ in range(2):
         assert scanned(part).unreadable == {3: "OSError: [Errno 5] Input/output error"}
-        assert list((cache_folder() / "scan").glob("*.safetensors")) == []
+        assert list((cache_root() / "scan").glob("*.safetensors")) == []
 
 
 def test_who_comes_while_the_data_is_scanned_waits_for_the_answer(
@@ -137,7 +137,7 @@ def test_damaged_record_is_made_anew(
     part: Part, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     scanned(part)
-    (record,) = (cache_folder() / "scan").glob("*.safetensors")
+    (record,) = (cache_root() / "scan").glob("*.safetensors")
     record.write_bytes(content)
     assert len(scanned(part).unreadable) == 3
     assert "is damaged: looking at the images again" in caplog.text
