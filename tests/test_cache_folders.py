@@ -72,7 +72,7 @@ def test_the_longest_unused_go_first_until_there_is_room() -> None:
 
 def test_use_makes_an_entry_the_youngest() -> None:
     make("a", used=1e9)
-    make("b", used=2e9)
+    make("b", used=1.1e9)
     with used_entry("images", "a"):
         pass
     assert [entry.key for entry in list_entries("images")] == ["b", "a"]
