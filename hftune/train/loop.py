@@ -40,7 +40,7 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     mirror = open_mirror(plan, run) if accelerator.is_main_process else None
     with (
         Control(accelerator, plan) as control,
-        Tracking(run, plan, accelerator, step=progress.step, bad=judge.bad) as track,
+        Tracking(run, plan, accelerator, start=progress, bad=judge.bad) as track,
     ):
         around = Surroundings(
             run=run, train=splits.train, val=splits.val, judge=judge, guides=guides,

@@ -30,20 +30,21 @@ AVERAGE = "average"
 class Tracking:
     """Writes what happens to disk, to the screen and to the trackers; on rank 0 only.
 
-    Use as a context manager around the loop. `metrics.jsonl` is cut back to `step` at the start.
+    Use as a context manager around the loop. `metrics.jsonl` is cut back to `start`.
     """
 
     def __init__(
-        self, run: Path, plan: RunPlan, accelerator: Accelerator, *, step: int, bad: BadImages
+        self, run: Path, plan: RunPlan, accelerator: Accelerator, *, start: Progress, bad: BadImages
     ) -> None:
         self.path = run / METRICS_FILE
         self.plan = plan
         self.accelerator = accelerator
         self.bad = bad
-        self.first_step = step
+        self.first_step = start.step
+        self.owes_evaluation = start.owes_evaluation
         self.started = time.monotonic()
         self.last_time = self.started
-        self.last_step = step
+        self.last_step = start.step
         self.skips_told = 0
         self.losses: list[torch.Tensor] = []
         self.bar: tqdm[None] | None = None
@@ -51,7 +52,7 @@ class Tracking:
     def __enter__(self) -> Self:
         """Open the file, the bar and the trackers."""
         if self.accelerator.is_main_process:
-            cut_back(self.path, step=self.first_step)
+            cut_back(self.path, step=self.first_step, owed=self.owes_evaluation)
             self.bar = _open_bar(self.plan.total_steps, self.first_step)
         if self.plan.recipe.track.trackers:
             self.accelerator.init_trackers(self.plan.recipe.run)
@@ -171,8 +172,12 @@ class Tracking:
         return round(progress.step / self.plan.steps_per_epoch, 4)
 
 
-def cut_back(path: Path, *, step: int) -> None:
-    """Drop the lines of metrics.jsonl after `step`, and a last line that was cut short."""
+def cut_back(path: Path, *, step: int, owed: bool) -> None:
+    """Drop the lines of metrics.jsonl after `step`, and a last line that was cut short.
+
+    With `owed` the evaluation at `step` is to come: a line of it is of a life whose checkpoint never
+    came.
+    """
     if not path.exists():
         write_text(path, "")
         return
@@ -182,7 +187,8 @@ def cut_back(path: Path, *, step: int) -> None:
             entry = json.loads(line)
         except json.JSONDecodeError:
             continue  # the process was killed while it wrote this line
-        if entry["step"] <= step:
+        again = owed and entry["kind"] == "eval" and entry["step"] == step
+        if entry["step"] <= step and not again:
             kept.append(line + "\n")
     write_text(path, "".join(kept))
 

@@ -345,6 +345,8 @@ def main() -> None:
             print(f"{tally.runs} runs, {tally.kills} kills", file=sys.stderr)
         said = (folder / "said-0.txt").read_text()
     tracebacks = said.count("Traceback")
+    if tracebacks:
+        print(said[max(0, said.index("Traceback") - 500) :][:8000], file=sys.stderr)
     tally.codes = sorted(set(tally.codes))
     print(json.dumps(vars(tally) | {"tracebacks": tracebacks, "changes": changes}))
 

@@ -57,7 +57,7 @@ def finish(make_splits, run):
         judge = make_judge(accelerator, recipe, model.input_spec, labels=splits.labels)
         with (
             Control(accelerator, plan) as control,
-            Tracking(run, plan, accelerator, step=9, bad=judge.bad) as track,
+            Tracking(run, plan, accelerator, start=progress, bad=judge.bad) as track,
         ):
             around = Surroundings(
                 run=run, train=splits.train, val=splits.val, judge=judge, guides=Guides(),

@@ -76,6 +76,23 @@ def test_a_stop_during_evaluation_leaves_it_owed(
     assert [line["step"] for line in lines if line["kind"] == "eval"] == [3, 6, 9]
 
 
+def test_an_owed_evaluation_is_told_once_though_a_kill_came_after_it(
+    make_recipe, make_tiny_model, make_splits, run, monkeypatch
+):
+    monkeypatch.setattr(Control, "agree_to_stop", lambda _: True)
+    recipe, splits = make_recipe(), make_splits()
+    run_it(recipe, make_tiny_model(), splits, run)
+    monkeypatch.undo()
+    # What a life has written by then that makes the evaluation up and dies before its checkpoint.
+    told = {"kind": "eval", "step": 3, "split": "val", "loss": 1.0, "values": {}}
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps(told) + "\n")
+    run_it(recipe, make_tiny_model(seed=1), splits, run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "eval"] == [3, 6, 9]
+    assert told not in lines
+
+
 def test_the_last_evaluation_is_made_up_for(make_recipe, make_tiny_model, make_splits, run):
     recipe, splits = make_recipe(), make_splits()
     calls = []
