@@ -175,8 +175,8 @@ class Tracking:
 def cut_back(path: Path, *, step: int, owed: bool) -> None:
     """Drop the lines of metrics.jsonl after `step`, and a last line that was cut short.
 
-    With `owed` the evaluation at `step` is to come: a line of it is of a life whose checkpoint never
-    came.
+    With `owed` the evaluation at `step` is still to come: a line of it was left by a life that
+    ended before its next checkpoint.
     """
     if not path.exists():
         write_text(path, "")
