@@ -8,10 +8,12 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Generic, TypeVar
 
 import torch
@@ -21,19 +23,24 @@ from hftune.errors import AbilityError, HftuneError
 
 Ask = TypeVar("Ask")
 Made = TypeVar("Made")
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _MOST_WORKERS = 16
+# To fork a worker beside a model in memory, and to end it, takes some tenths of a second.
+_WORTH_SECONDS = 0.5
 
 
-def choose_workers(wanted: int | None, world_size: int) -> int:
-    """Give the worker processes of one training process: `wanted`, or by this machine's cores.
+def enough_workers(seconds: float) -> int:
+    """Give the worker processes for `seconds` of work in one, as far as this machine has cores.
 
-    Each training process keeps a core to itself; with a single core it does all the work.
+    A worker that would not be busy for long is not started. Each training process of this machine
+    keeps a core to itself; beside a GPU, which computes without it, one worker is possible always.
     """
-    if wanted is not None:
-        return wanted
-    return max(0, min(_MOST_WORKERS, available_cores() // world_size - 1))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this launch, on this machine
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch's own
+    most = max(1 if on_gpu else 0, available_cores() // processes - 1)
+    return min(_MOST_WORKERS, most, int(seconds / _WORTH_SECONDS))
 
 
 def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -135,11 +142,26 @@ def _starting_workers() -> Iterator[None]:
 
 def _settle_worker(worker_id: int) -> None:  # noqa: ARG001 - torch passes it
     """Ignore what is meant for the trainer; obey SIGTERM from the trainer alone."""
+    sys.excepthook = _unless_left(sys.excepthook)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
     # SIGTERM stays blocked: torch's handler would end the worker, and with it the run.
     threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _unless_left(hook: ExceptHook) -> ExceptHook:
+    """Give `hook`, silent about a trainer that left while it took a batch.
+
+    The thread by which tensors are handed over prints that, and goes on: no news for a user, who
+    stopped or killed the trainer.
+    """
+
+    def quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):
+            hook(kind, error, trace)
+
+    return quiet
 
 
 def _obey(parent: int) -> None:

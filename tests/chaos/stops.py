@@ -114,7 +114,7 @@ def sign_of(scene: Scene, place: str, run: Path) -> Callable[[], bool]:
         scene.hub.spoil("put", FAULTS["stall"])
         return lambda: scene.hub.count("put") > 0
     if place == "judging":
-        return (run / "receipt.json").exists
+        return (run / "checkpoints" / "step-00000012").exists  # the last one
     step = {"training": '"step": 2,', "evaluating": '"step": 3,'}[place]
     metrics = run / "metrics.jsonl"
     return lambda: metrics.exists() and step in metrics.read_text()
@@ -147,7 +147,8 @@ def stop_in(scene: Scene, place: str, expected: dict[str, str]) -> dict[str, obj
         "traceback": "Traceback" in first,
         "again": after,
         "same": after == 0 and weights_of(run) == expected,
-        "said": [] if code == 75 and after == 0 else scene.text(run).splitlines()[-12:],
+        "said": [] if (code, after) == (75, 0) else scene.text(run).splitlines()[-12:],
+        "first traceback": "".join(first.partition("Traceback")[1:]),
     }
 
 

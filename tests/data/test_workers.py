@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hftune.data.workers import available_cores, choose_workers, produce
+from hftune.data.workers import available_cores, enough_workers, produce
 from hftune.errors import AbilityError, DataError
 
 
@@ -45,6 +45,22 @@ def test_closing_ends_the_workers_promptly() -> None:
     made.close()
     assert time.monotonic() - start < 4
     assert multiprocessing.active_children() == []
+
+
+def test_a_worker_is_silent_about_a_trainer_that_left_and_about_nothing_else(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def print_it(ask: int) -> int:  # as the thread does that hands tensors over
+        try:
+            raise (ConnectionResetError("the trainer left"), OSError("something else"))[ask]
+        except OSError:
+            sys.excepthook(*sys.exc_info())
+        return ask
+
+    assert list(produce(print_it, range(2), workers=1)) == [0, 1]
+    said = capfd.readouterr().err
+    assert "something else" in said
+    assert "the trainer left" not in said
 
 
 def test_an_exhausted_producer_leaves_no_workers() -> None:
@@ -146,15 +162,18 @@ def test_workers_end_when_their_user_is_killed() -> None:
     assert not Path(f"/proc/{worker}").exists()
 
 
-def test_wanted_workers_are_taken() -> None:
-    assert choose_workers(3, 2) == 3
-    assert choose_workers(0, 1) == 0
+def test_workers_are_as_many_as_the_work_keeps_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    most = min(16, available_cores() - 1)
+    assert [enough_workers(seconds) for seconds in (0, 0.49, 0.5, 1e6)] == [0, 0, min(1, most), most]
 
 
-def test_chosen_workers_leave_a_core_to_each_process() -> None:
+def test_each_training_process_of_the_machine_keeps_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = available_cores()
-    assert choose_workers(None, 1) == min(16, cores - 1)
-    assert choose_workers(None, cores) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores))
+    assert enough_workers(1e6) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert enough_workers(1e6) == min(16, max(0, cores // 2 - 1))
 
 
 @pytest.mark.parametrize(
