@@ -197,9 +197,10 @@ class Splits:
 class Batch:
     """Examples that go through the model together.
 
-    `inputs` float [B, C, H, W]; `targets` int64 [B] or float [B, K]; `rows` int64 [B], positions in
-    the split of the images that are in `inputs`; `weights` float [B] or None. `bad` are the images
-    that were wanted here and could not be read, an entry for each place in the batch.
+    `inputs` pixels uint8 [B, C, H, W], normalised on the device, or features float [B, ...];
+    `targets` int64 [B] or float [B, K]; `rows` int64 [B], positions in the split of the images that
+    are in `inputs`; `weights` float [B] or None. `bad` are the images that were wanted here and
+    could not be read, an entry for each place in the batch.
     """
 
     inputs: Tensor

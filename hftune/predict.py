@@ -76,7 +76,7 @@ class Predictor:
     def logits(self, images: Sequence[Image]) -> Tensor:
         """Give the logits [N, K] of decoded images, float32 on the CPU."""
         pixels = torch.stack([self.transform(image) for image in images])
-        inputs = normalise(pixels, self.classifier.input_spec).to(self.device)
+        inputs = normalise(pixels.to(self.device), self.classifier.input_spec)
         with torch.inference_mode():
             logits: Tensor = self.classifier.module(inputs)
         return logits.float().cpu()  # host-device sync

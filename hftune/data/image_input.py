@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -131,11 +132,47 @@ def train_transform(
     return transform
 
 
+def model_inputs(
+    inputs: Tensor, spec: InputSpec, *, device: torch.device, layout: torch.memory_format
+) -> Tensor:
+    """Give a batch's inputs on `device` as the model takes them, 4-d ones in `layout`.
+
+    Pixels travel as uint8, a quarter of the bytes, and are normalised there; features are left as
+    they are.
+    """
+    there = inputs.to(device, non_blocking=True)
+    if there.ndim == 4:
+        there = there.contiguous(memory_format=layout)
+    return normalise(there, spec) if there.dtype == torch.uint8 else there
+
+
 def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
-    """Give uint8 [B, C, H, W] as the float32 that the model wants, bit for bit as timm does."""
-    shape = (1, spec.channels, 1, 1)
-    mean, std = torch.tensor(spec.mean).view(shape), torch.tensor(spec.std).view(shape)
-    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+    """Give uint8 [B, C, H, W] as the float32 that the model wants, bit for bit as timm does.
+
+    It happens on the device of `pixels` and keeps their memory layout.
+    """
+    full, mean, std = _scale(spec, pixels.device)
+    values = pixels.to(torch.float32)
+    if values.is_contiguous():
+        rows, mean, std = values.flatten(2), mean[:, None], std[:, None]
+    else:  # channels last, by whole lines: rows of three values would be slow
+        lines = values.permute(0, 2, 3, 1).contiguous()
+        values = lines.permute(0, 3, 1, 2)
+        rows, width = lines.flatten(2), pixels.shape[3]
+        mean, std = mean.repeat(width), std.repeat(width)
+    rows.div_(full).sub_(mean).div_(std)
+    return values
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # kept for training as well
+def _scale(spec: InputSpec, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Give 255, means and standard deviations [C] on `device`, where each copy is a sync.
+
+    255 is a tensor because CUDA divides by a number with its reciprocal, which is not the same.
+    """
+    full = torch.full((1,), 255.0, device=device)
+    return full, torch.tensor(spec.mean, device=device), torch.tensor(spec.std, device=device)
 
 
 def to_pixels(image: Image) -> Tensor:

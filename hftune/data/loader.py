@@ -1,6 +1,8 @@
 """Batches of a split: for training from any step on, for evaluation each row once."""
 
-from collections.abc import Generator, Iterator, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hftune.core import BadImage, Batch, InputSpec, Split
-from hftune.data.image_input import EvalTransform, TrainTransform, normalise
+from hftune.data.image_input import EvalTransform, TrainTransform
 from hftune.data.order import (
     Order,
     Positions,
@@ -19,24 +21,26 @@ from hftune.data.order import (
     step_rows,
 )
 from hftune.data.substitute import OnBadImage, bad_image, read_or_next, read_or_stop
-from hftune.data.workers import choose_workers, produce
+from hftune.data.workers import enough_workers, produce
 from hftune.errors import DataError
 
-__all__ = ["LoaderSpec", "choose_workers", "eval_batches", "train_batches"]
+# Images that are loaded to learn how long one takes.
+_TRIED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderSpec:
     """Which part of the work one rank loads, and with how many worker processes.
 
-    `on_bad_image` says whether an image that cannot be read ends the loading or is replaced.
+    None as `workers` means as many as the work keeps busy, measured on a few images. `on_bad_image`
+    says whether an image that cannot be read ends the loading or is replaced.
     """
 
     start: int
     stop: int
     share: Share
     micro_batch_size: int
-    workers: int
+    workers: int | None
     on_bad_image: OnBadImage = "stop"
 
 
@@ -71,8 +75,15 @@ def train_batches(
             missed += one.missed
         return [*_tensors(images, transform.spec, split, rows), *missed]
 
-    made = produce(make, _wanted_by_step(order, spec), workers=spec.workers)
+    def load(row: int) -> object:
+        return transform(split.rows.image(row), augmentation_random(order.seed, 0, row))
+
     per_step = order.batch_size // (spec.micro_batch_size * spec.share.world_size)
+    workers = spec.workers
+    if workers is None:
+        number = (spec.stop - spec.start) * per_step * spec.micro_batch_size
+        workers = _measured_workers(load, range(len(split)), number=number)
+    made = produce(make, _wanted_by_step(order, spec), workers=workers)
     try:
         for _ in range(spec.start, spec.stop):
             yield [_batch(next(made)) for _ in range(per_step)]
@@ -81,12 +92,13 @@ def train_batches(
 
 
 def eval_batches(
-    split: Split, transform: EvalTransform, *, batch_size: int, share: Share, workers: int
+    split: Split, transform: EvalTransform, *, batch_size: int, share: Share, workers: int | None
 ) -> Generator[Batch, None, None]:
     """Give this rank's rows of the split, each once, in batches of which the last may be short.
 
     An image that cannot be read is left out of its batch, which may then hold none, and is among
-    the batch's `bad`. Closing the generator ends the workers.
+    the batch's `bad`. None as `workers` means as many as the work keeps busy. Closing the generator
+    ends the workers.
     """
 
     def make(wanted: Positions) -> list[Tensor | BadImage]:
@@ -103,12 +115,30 @@ def eval_batches(
 
     own = evaluation_rows(len(split), share)
     parts = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
+    if workers is None:
+        workers = _measured_workers(
+            lambda row: transform(split.rows.image(row)), own.tolist(), number=len(own)
+        )
     made = produce(make, parts, workers=min(workers, len(parts)))
     try:
         for one in made:
             yield _batch(one)
     finally:
         made.close()
+
+
+def _measured_workers(load: Callable[[int], object], rows: Sequence[int], *, number: int) -> int:
+    """Give the workers for `number` images, from the time that a few of `rows` take here.
+
+    The shortest counts: what happens only once is not done again by the workers.
+    """
+    seconds = []
+    for row in rows[:_TRIED]:
+        before = time.perf_counter()
+        with contextlib.suppress(DataError):  # met again where it is dealt with
+            load(row)
+        seconds.append(time.perf_counter() - before)
+    return enough_workers(number * min(seconds, default=0.0))
 
 
 def _wanted_by_step(order: Order, spec: LoaderSpec) -> Iterator[_Wanted]:
@@ -123,13 +153,14 @@ def _wanted_by_step(order: Order, spec: LoaderSpec) -> Iterator[_Wanted]:
 def _tensors(
     images: Sequence[Tensor], spec: InputSpec, split: Split, rows: Sequence[int]
 ) -> list[Tensor]:
-    """Give inputs, targets and rows of one batch; normalised here, where a worker does it."""
-    pixels = torch.empty(len(images), spec.channels, spec.height, spec.width, dtype=torch.uint8)
+    """Give inputs, targets and rows of one batch, its pixels in the order that images have."""
+    shape = (len(images), spec.channels, spec.height, spec.width)
+    pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
     for position, image in enumerate(images):
         pixels[position] = image
     positions = np.array(rows, dtype=np.int64)
     return [
-        normalise(pixels, spec),
+        pixels,
         torch.from_numpy(split.rows.targets[positions]),
         torch.from_numpy(positions),
     ]

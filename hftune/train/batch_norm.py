@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hftune.core import BadImage, LayerMap, Phase, Split
-from hftune.data.image_input import train_transform
+from hftune.data.image_input import model_inputs, train_transform
 from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share
 from hftune.model.freeze import BatchNormPolicy, set_train_mode
@@ -141,8 +141,8 @@ def statistics_batches(
             yield (
                 None
                 if step is None
-                else step[0].inputs.to(
-                    accelerator.device, non_blocking=True, memory_format=judge.layout
+                else model_inputs(
+                    step[0].inputs, judge.input_spec, device=accelerator.device, layout=judge.layout
                 )
             )
     judge.bad.settle(split, bad)

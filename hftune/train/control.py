@@ -54,6 +54,7 @@ class Control:
         self.last_save = time.monotonic()
         self.saved_step: int | None = None
         self.is_stopping = False
+        self.waited = 0.0  # seconds in which training waited for its data
         self._first_step: int | None = None
         self._has_moved = False
         budget = plan.recipe.train.time_budget
@@ -80,7 +81,11 @@ class Control:
             torch.distributed.destroy_process_group(self._group)
 
     def wait_for(self, items: Iterator[T]) -> Ready[T]:
-        """Give the next item, or say why there is none; a stop signal ends the waiting."""
+        """Give the next item, or say why there is none; a stop signal ends the waiting.
+
+        Side effect: adds to `waited`.
+        """
+        before = time.monotonic()
         try:
             with self._signals.raising():
                 return Ready(item=next(items))
@@ -88,6 +93,8 @@ class Control:
             return Ready()
         except HftuneError as error:
             return Ready(error=error)
+        finally:
+            self.waited += time.monotonic() - before
 
     def next_or_none(self, items: Iterator[T]) -> T | None:
         """Give the next item; None at their end, and where a stop signal ended the waiting."""

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hftune.core import BadImage, EvalResult, InputSpec, LabelSpace, Model, ProblemName, Split
-from hftune.data.image_input import eval_transform
-from hftune.data.loader import choose_workers, eval_batches
+from hftune.data.image_input import eval_transform, model_inputs
+from hftune.data.loader import eval_batches
 from hftune.data.order import Share
 from hftune.data.substitute import nothing_left_error
 from hftune.losses import LossFunction, make_loss
@@ -24,6 +24,7 @@ from hftune.train.bad_images import BadImages
 from hftune.train.control import Control
 from hftune.train.memory_short import evaluation_memory
 from hftune.train.plan import loss_of, metrics_of, stated_micro_batch
+from hftune.train.prefetch import prefetched
 from hftune.train.world import choose_precision, join_world, make_accelerator
 
 # Images per forward pass without gradients where no number is stated: the same on any machine.
@@ -32,7 +33,10 @@ MOST_IMAGES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """How to evaluate: settled once per run. `batch_size` is per forward pass and process."""
+    """How to evaluate: settled once per run. `batch_size` is per forward pass and process.
+
+    None as `workers` means as many as a pass keeps busy.
+    """
 
     accelerator: Accelerator
     input_spec: InputSpec
@@ -41,7 +45,7 @@ class Judge:
     metrics: tuple[str, ...]
     loss: LossFunction
     batch_size: int
-    workers: int
+    workers: int | None
     layout: torch.memory_format
     bad: BadImages
 
@@ -126,7 +130,7 @@ def make_judge(
         metrics=metrics_of(recipe),
         loss=make_loss(loss_of(recipe), problem=recipe.problem, labels=labels),
         batch_size=recipe.eval.batch_size or stated_micro_batch(train) or usual,
-        workers=choose_workers(recipe.data.workers, accelerator.num_processes),
+        workers=recipe.data.workers,
         layout=torch.channels_last if train.channels_last is not False else torch.contiguous_format,
         bad=BadImages(recipe.data.on_bad_image, run),
     )
@@ -182,13 +186,13 @@ def compute_logits(
     rounds = -(-most // judge.batch_size)  # the same on every rank: each round may agree to stop
     own = _Own()
     module.eval()
-    with torch.inference_mode(), closing(batches):
+    with torch.inference_mode(), closing(prefetched(batches, accelerator.device)) as batches:
         for _ in range(rounds):
             batch = next(batches, None) if control is None else control.next_or_none(batches)
             own.bad.extend(() if batch is None else batch.bad)
             if batch is not None and len(batch.rows) > 0:
-                inputs = batch.inputs.to(
-                    accelerator.device, non_blocking=True, memory_format=judge.layout
+                inputs = model_inputs(
+                    batch.inputs, judge.input_spec, device=accelerator.device, layout=judge.layout
                 )
                 with (
                     evaluation_memory(accelerator.device, judge.batch_size),

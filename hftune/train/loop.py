@@ -101,7 +101,10 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
                 session.mean.take(session.module)
             progress.samples += stats.examples
             progress.skipped_steps += stats.skipped
-            around.track.step(progress, stats, report=due(progress.step, plan.log_every, plan))
+            around.track.step(
+                progress, stats, waited=around.control.waited,
+                report=due(progress.step, plan.log_every, plan),
+            )  # fmt: skip
             judged = True
             if due(progress.step, plan.eval_every, plan):
                 before = time.monotonic()

@@ -59,7 +59,7 @@ def find_fault(session: "Session", step: int) -> Finding | None:
 
 def _replay(session: "Session", batch: Batch, *, step: int, part: int) -> Finding | None:
     """Run one micro-batch on the bare module as the step did, forward and where finite backward."""
-    pixels = extent(batch.inputs)
+    pixels = extent(session.to_device(batch)[0])
     if not pixels.is_finite:
         spec = session.model.input_spec
         return Finding(

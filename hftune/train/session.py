@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from hftune.core import Batch, Model, Phase, RunPlan, Split
 from hftune.data.class_weights import class_weights
-from hftune.data.image_input import train_transform
-from hftune.data.loader import LoaderSpec, choose_workers, train_batches
+from hftune.data.image_input import model_inputs, train_transform
+from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share, make_order
 from hftune.losses import LossFunction, make_loss
 from hftune.model.freeze import apply_freeze, set_train_mode
@@ -29,6 +29,7 @@ from hftune.train.average import RunningMean, open_mean
 from hftune.train.checkpoint import Memory
 from hftune.train.guides import Guides
 from hftune.train.plan import loss_of, plan_groups, plan_schedule
+from hftune.train.prefetch import prefetched
 from hftune.train.receipt import frozen_names
 
 logger = logging.getLogger(__name__)
@@ -74,18 +75,17 @@ class Session:
                 stop=stop,
                 share=Share(rank=self.accelerator.process_index, world_size=self.plan.world_size),
                 micro_batch_size=self.plan.micro_batch_size,
-                workers=choose_workers(recipe.data.workers, self.plan.world_size),
+                workers=recipe.data.workers,
                 on_bad_image=recipe.data.on_bad_image,
             ),
         )
-        with closing(batches):  # ends the worker processes
-            yield from batches
+        with closing(prefetched(batches, self.accelerator.device)) as ahead:  # ends the workers
+            yield from ahead
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give inputs and targets on the device, inputs in the memory layout of the recipe."""
-        device = self.accelerator.device
-        layout = memory_layout(self.plan)
-        inputs = batch.inputs.to(device, non_blocking=True, memory_format=layout)
+        """Give inputs and targets on the device, inputs normalised and in the recipe's layout."""
+        device, spec = self.accelerator.device, self.model.input_spec
+        inputs = model_inputs(batch.inputs, spec, device=device, layout=memory_layout(self.plan))
         return inputs, batch.targets.to(device, non_blocking=True)
 
     def train_mode(self) -> None:

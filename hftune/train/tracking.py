@@ -19,6 +19,7 @@ from hftune.train.bad_images import BadImages
 from hftune.train.overflow import skips_text
 from hftune.train.run_facts import METRICS_FILE
 from hftune.train.step import StepStats
+from hftune.train.waiting import Waiting
 from hftune.units import format_duration
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Tracking:
         self.last_time = self.started
         self.last_step = start.step
         self.skips_told = 0
+        self.waiting = Waiting()
+        self.waited = 0.0
         self.losses: list[torch.Tensor] = []
         self.bar: tqdm[None] | None = None
 
@@ -65,9 +68,13 @@ class Tracking:
         if self.plan.recipe.track.trackers:
             self.accelerator.end_training()
 
-    def step(self, progress: Progress, stats: StepStats, *, report: bool) -> None:
-        """Count a step; when `report`, write the mean loss since the last report (collective)."""
+    def step(self, progress: Progress, stats: StepStats, *, waited: float, report: bool) -> None:
+        """Count a step; when `report`, write the mean loss since the last report (collective).
+
+        `waited` are the seconds in which this rank has waited for data so far.
+        """
         self.losses.append(stats.loss)  # a device scalar: no sync until the report
+        self.waited = waited
         if self.bar is not None:
             self.bar.update()
         if report:
@@ -93,6 +100,7 @@ class Tracking:
         )
         self.last_time = time.monotonic()  # evaluation is no training time
         self.last_step = progress.step
+        self.waiting.share(self.waited)  # nor is the waiting before it part of the next report
 
     def average(self, result: EvalResult, progress: Progress, *, points: int) -> None:
         """Write the evaluation of the mean of `points` weights, in place of an earlier one."""
@@ -114,9 +122,11 @@ class Tracking:
     def _report(self, progress: Progress, stats: StepStats) -> None:
         summed = torch.stack(self.losses).mean()
         self.losses.clear()
-        # Each rank holds its share of the mean loss, and its own bad images; the shares add up.
-        own = torch.stack([summed, summed.new_tensor(len(self.bad.waiting))])
-        loss, replaced = self.accelerator.reduce(own, reduction="sum").tolist()  # collective, sync
+        # Each rank holds its share of the mean loss, and its own bad images and waiting.
+        waiting = self.waiting.share(self.waited) / self.plan.world_size
+        own = torch.stack([summed, *summed.new_tensor([len(self.bad.waiting), waiting])])
+        total = self.accelerator.reduce(own, reduction="sum")  # collective
+        loss, replaced, waiting = total.tolist()  # host-device sync
         bad = self.bad.share() if replaced else ()
         now = time.monotonic()
         images = (progress.step - self.last_step) * self.plan.batch_size
@@ -129,6 +139,7 @@ class Tracking:
             "loss": loss,
             "lr": stats.rate,
             "images_per_second": round(rate, 3),
+            "waiting": round(waiting, 4),
             "skipped_steps": progress.skipped_steps,
             "bad_images": len(bad),
             "replaced_images": int(replaced),
@@ -136,19 +147,23 @@ class Tracking:
         if math.isfinite(stats.grad_norm):  # the loss scaler skips a step whose norm is not
             entry["grad_norm"] = stats.grad_norm
         self._write(entry)
-        self._show(progress, loss=loss, rate=rate, lr=stats.rate)
+        pace = f"{rate:.1f} images/s  waiting for data {waiting:.0%}"
+        self._show(progress, f"loss {loss:.4f}  lr {stats.rate:.2e}  {pace}", rate=rate)
+        hint = self.waiting.hint(waiting, workers=self.plan.recipe.data.workers)
+        if hint is not None:
+            self._say(hint)
         if progress.skipped_steps > self.skips_told:
             self._say(skips_text(progress.skipped_steps))
             self.skips_told = progress.skipped_steps
 
-    def _show(self, progress: Progress, *, loss: float, rate: float, lr: float) -> None:
+    def _show(self, progress: Progress, shown: str, *, rate: float) -> None:
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s")
+            self.bar.set_postfix_str(shown)
             return
         left = (self.plan.total_steps - progress.step) * self.plan.batch_size / max(rate, 1e-9)
         self._say(
             f"step {progress.step}/{self.plan.total_steps}  epoch {self._epoch(progress):.2f}  "
-            f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s  {format_duration(left)} left"
+            f"{shown}  {format_duration(left)} left"
         )
 
     def _say(self, text: str) -> None:

@@ -7,7 +7,13 @@ import torch
 from PIL import Image
 
 from hftune.core import InputSpec
-from hftune.data.image_input import eval_transform, normalise, to_pixels, train_transform
+from hftune.data.image_input import (
+    eval_transform,
+    model_inputs,
+    normalise,
+    to_pixels,
+    train_transform,
+)
 from hftune.errors import ComponentError, ModelError
 from hftune.recipe.schema import Component
 from tests.data.conftest import small_spec
@@ -67,6 +73,34 @@ def test_normalised_batch_is_contiguous_float32() -> None:
     assert batch.dtype == torch.float32
     assert batch.is_contiguous()
     assert batch[0, 0, 0, 0] == pytest.approx(-0.485 / 0.229)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("sent", [torch.contiguous_format, torch.channels_last])
+def test_pixels_are_normalised_to_the_same_bits_in_any_layout(
+    channels: int, layout: torch.memory_format, sent: torch.memory_format
+) -> None:
+    """Against the plain arithmetic of timm: divide by 255, subtract the mean, divide by the sd."""
+    spec = small_spec(channels=channels, mean=(0.485, 0.456, 0.406)[:channels],
+                      std=(0.229, 0.224, 0.225)[:channels])  # fmt: skip
+    every = torch.arange(256, dtype=torch.uint8).repeat(9)[: 3 * 24 * 32]
+    pixels = torch.stack(
+        [every.view(3, 24, 32)[:channels], every.flip(0).view(3, 24, 32)[:channels]]
+    )
+    mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (spec.mean, spec.std))
+    inputs = model_inputs(
+        pixels.contiguous(memory_format=sent), spec, device=torch.device("cpu"), layout=layout
+    )
+    assert torch.equal(inputs, (pixels.float() / 255 - mean) / std)
+    assert inputs.is_contiguous(memory_format=layout)
+
+
+def test_features_are_no_pixels() -> None:
+    features = torch.randn(4, 7)
+    layout = torch.channels_last
+    inputs = model_inputs(features, small_spec(), device=torch.device("cpu"), layout=layout)
+    assert torch.equal(inputs, features)
 
 
 def test_pixels_are_channels_first_uint8() -> None:

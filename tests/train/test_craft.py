@@ -219,7 +219,8 @@ def test_the_loss_of_a_step_is_shared_between_labels_and_teacher(
     )  # fmt: skip
     (batch,) = next(session.batches(0, 1))
     with torch.no_grad():
-        logits, answers = model.module(batch.inputs), taught.module.eval()(batch.inputs)
+        inputs, _ = session.to_device(batch)
+        logits, answers = model.module(inputs), taught.module.eval()(inputs)
     labels = functional.cross_entropy(logits, batch.targets)
     # T^2 KL(teacher || student) at T = 2, as a mean over the batch.
     distance = 4 * functional.kl_div(
@@ -251,9 +252,8 @@ def test_the_loss_of_an_example_is_weighed_by_its_class(make_recipe, make_tiny_m
     )  # fmt: skip
     (batch,) = next(session.batches(0, 1))
     with torch.no_grad():
-        losses = functional.cross_entropy(
-            model.module(batch.inputs), batch.targets, reduction="none"
-        )
+        inputs, targets = session.to_device(batch)
+        losses = functional.cross_entropy(model.module(inputs), targets, reduction="none")
     # As many of each class, so weights of mean 1 are a half and one and a half.
     expected = (losses * torch.tensor([0.5, 1.5])[batch.targets]).mean()
     stats = train_step(session, [batch], step=0)

@@ -280,7 +280,7 @@ def test_values_that_are_finite_when_seen_again_are_told_as_such():
 def test_the_second_micro_batch_is_looked_at_as_well():
     model = tiny_model("test_resnet")
     session = opened(model)
-    marked = next(session.batches(0, 1))[1].inputs[0]
+    marked = session.to_device(next(session.batches(0, 1))[1])[0][0]
 
     class Marked(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
