@@ -1,7 +1,7 @@
 """The whole story: recipe in, artifact out, and pushed if the recipe says so."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +80,17 @@ def finetune(
 
 
 def train_and_judge(
-    recipe: Recipe, run: Path, *, origins: Mapping[str, str] | None = None
+    recipe: Recipe,
+    run: Path,
+    *,
+    origins: Mapping[str, str] | None = None,
+    splits: Splits | None = None,
+    gives_up: Callable[[], bool] | None = None,
 ) -> ResultsRecord:
     """Train, or go on with, the run of `recipe` in the folder `run`, and judge its best weights.
+
+    `splits` are the recipe's data where they are open already; what they leave out, such as the
+    test split, is not judged. `gives_up` may end the run early (see Surroundings).
 
     Called by every rank; rank 0 writes. Raises Stopped as `finetune` does.
     """
@@ -90,7 +98,7 @@ def train_and_judge(
     if join_world().is_first:
         restore_from_hub(run, recipe)
     wait_for_all()
-    prepared = prepare(recipe, run=run)
+    prepared = prepare(recipe, run=run, splits=splits)
     check_same_data(run, prepared.splits)
     plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
     if world.is_first:
@@ -100,7 +108,7 @@ def train_and_judge(
         keep_samples(run, splits.val)
     wait_for_all()
     receipt = open_receipt(plan, model) if world.is_first else None
-    progress = train(plan, model, splits, run)
+    progress = train(plan, model, splits, run, gives_up=gives_up)
     over = progress.step == plan.total_steps or progress.ended_early
     if not over or owes_average(plan, progress):
         raise Stopped(
@@ -114,15 +122,17 @@ def train_and_judge(
     return judge_best(plan, model, splits, run=run, progress=progress)
 
 
-def prepare(recipe: Recipe, *, run: Path | None = None) -> Prepared:
+def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = None) -> Prepared:
     """Pull, open the data, build the model and settle the plan; writes nothing but caches.
 
-    `run` is the folder of a run that may have begun already, whose micro-batch is kept.
+    `run` is the folder of a run that may have begun already, whose micro-batch is kept; `splits`
+    are the recipe's data where they are open already.
     """
     world = join_world()
     with first_on_machine():  # one process downloads, the others find the cache
         source = pull_backbone(recipe.model)
-        splits = open_splits(recipe.data, problem=recipe.problem)
+        if splits is None:
+            splits = open_splits(recipe.data, problem=recipe.problem)
         loaded = None if recipe.distill.teacher is None else load_teacher(recipe.distill.teacher)
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
     teacher = None if loaded is None else Teacher(loaded, model.input_spec, splits.labels)

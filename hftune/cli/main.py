@@ -33,6 +33,7 @@ VERBS = {
     "pull": ("hftune.cli.pull", "Bring a repository here."),
     "inspect": ("hftune.cli.inspect", "Show what a recipe, model, data set, run or repo holds."),
     "compare": ("hftune.cli.compare", "Train recipes as fair twins; say which differ."),
+    "tune": ("hftune.cli.tune", "Search settings of a recipe, each trial a run."),
     "report": ("hftune.cli.report", "Draw the pictures of a run, or compare several."),
     "soup": ("hftune.cli.soup", "Average the weights of several runs into a new one."),
     "recipe": ("hftune.cli.recipe", "Show, check, compare and copy recipes."),
@@ -48,7 +49,7 @@ ClickException: Any = _BASES["ClickException"]
 UsageError: Any = _BASES["UsageError"]
 
 # Verbs that go on where they were stopped when the same command is given again.
-_CONTINUED = frozenset({"train", "compare", "pull", "push"})
+_CONTINUED = frozenset({"train", "compare", "tune", "pull", "push"})
 
 _CHOSEN = "hftune.verb"  # where the context keeps the verb that will run
 

@@ -15,7 +15,7 @@ _FORM = "write it as key.path=value, such as optim.lr=3e-4"
 
 def parse_override(text: str) -> tuple[SettingPath, Node]:
     """Read 'key.path=value'. Raises RecipeError when it has another form or no value."""
-    head, equals, value = _cut(text)
+    head, equals, value = split_override(text)
     path = _parse_path(head)
     if not equals or path is None:
         raise _problem(text, f"this override cannot be read; {_FORM}")
@@ -24,6 +24,17 @@ def parse_override(text: str) -> tuple[SettingPath, Node]:
     if not value.strip():
         raise _problem(dotted(path), f"no value; for nothing at all write {head}=null")
     return path, read_value(value, dotted(path))
+
+
+def split_override(text: str) -> tuple[str, str, str]:
+    """Split at the first '=' that is not inside quotes: setting, '=' or nothing, value."""
+    quoted = False
+    for position, letter in enumerate(text):
+        if letter == '"':
+            quoted = not quoted
+        if letter == "=" and not quoted:
+            return text[:position].strip(), "=", text[position + 1 :]
+    return text, "", ""
 
 
 def apply_override(root: Node, text: str, *, merge: Callable[[Node, Node], Node]) -> Node:
@@ -56,17 +67,6 @@ def _overlay(
     entry = _overlay(items.value[index], path[first + 1 :], value, merge=merge)
     changed = (*items.value[:index], entry, *items.value[index + 1 :])
     return merge(root, _nested(path[:first], replace(items, value=changed)))
-
-
-def _cut(text: str) -> tuple[str, str, str]:
-    """Split at the first '=' that is not inside quotes."""
-    quoted = False
-    for position, letter in enumerate(text):
-        if letter == '"':
-            quoted = not quoted
-        if letter == "=" and not quoted:
-            return text[:position].strip(), "=", text[position + 1 :]
-    return text, "", ""
 
 
 def _parse_path(text: str) -> SettingPath | None:

@@ -48,12 +48,17 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def to_yaml(recipe: Recipe) -> str:
     """Give the whole recipe as YAML that reads back as the same recipe."""
+    return values_to_yaml(to_dict(recipe))
+
+
+def values_to_yaml(values: Mapping[str, Any]) -> str:
+    """Give plain values as YAML, in their order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None
     yaml.width = 4096
     stream = StringIO()
-    yaml.dump(to_dict(recipe), stream)
+    yaml.dump(dict(values), stream)
     return stream.getvalue()
 
 

@@ -47,10 +47,10 @@ def unequal_terms(recipes: Sequence[Recipe], terms: Sequence[str]) -> list[Unequ
         Unequal(setting=setting, values=(old, new), names=(first.run, other.run))
         for other in others
         for setting, old, new in differences(first, other)
-        if any(_is_within(setting, term) for term in terms)
+        if any(is_within(setting, term) for term in terms)
     ]
 
 
-def _is_within(setting: str, term: str) -> bool:
+def is_within(setting: str, term: str) -> bool:
     """Say whether a setting is `term`, a part of it, or an entry of its list."""
     return setting == term or setting.startswith((f"{term}.", f"{term}["))

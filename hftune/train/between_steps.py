@@ -30,6 +30,8 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
     note_plateau(result, progress, session.plan.recipe)
     if is_best and session.accelerator.is_main_process:
         write_best(around.run, module, result)
+    if around.gives_up is not None and progress.step < session.plan.total_steps:
+        progress.ended_early = around.gives_up() or progress.ended_early
     return True
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -25,11 +26,19 @@ from hftune.train.world import make_accelerator
 logger = logging.getLogger(__name__)
 
 
-def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
+def train(
+    plan: RunPlan,
+    model: Model,
+    splits: Splits,
+    run: Path,
+    *,
+    gives_up: Callable[[], bool] | None = None,
+) -> Progress:
     """Run the plan's remaining steps, from the newest whole checkpoint in `run` if there is one.
 
     Called by every rank. Changes `model` and writes into `run`. The returned progress has fewer
-    steps than the plan when a stop signal or early stopping ended it.
+    steps than the plan when a stop signal or early stopping ended it, or `gives_up` did
+    (see Surroundings).
     """
     trackers = plan.recipe.track.trackers
     accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
@@ -44,7 +53,7 @@ def train(plan: RunPlan, model: Model, splits: Splits, run: Path) -> Progress:
     ):
         around = Surroundings(
             run=run, train=splits.train, val=splits.val, judge=judge, guides=guides,
-            control=control, track=track, mirror=mirror,
+            control=control, track=track, mirror=mirror, gives_up=gives_up,
         )  # fmt: skip
         while (number := next_phase(plan, progress)) is not None:
             progress.phase = number

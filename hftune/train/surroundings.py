@@ -1,5 +1,6 @@
 """What a phase needs besides its session, the same for the whole run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from hftune.train.tracking import Tracking
 class Surroundings:
     """The run's folder and splits, and what judges, steers, interrupts, reports and mirrors it.
 
-    `mirror` is None on other ranks than 0, and where the recipe wants none.
+    `mirror` is None on other ranks than 0, and where the recipe wants none. `gives_up` is None
+    but for a run that is held against others: asked after each evaluation but the last, by every
+    rank and with the same answer on all, it says whether the run ends there.
     """
 
     run: Path
@@ -26,3 +29,4 @@ class Surroundings:
     control: Control
     track: Tracking
     mirror: Mirror | None = None
+    gives_up: Callable[[], bool] | None = None
