@@ -2,6 +2,9 @@
 
 An optimizer is a function (parameter groups, *, options) -> torch optimizer. Rates and weight
 decay are not options: they are in the groups. To add one, give `OPTIMIZERS` a line.
+
+AdamW, Adam and SGD take their step in one kernel (`fused`) where they can; elsewhere torch chooses.
+The formula is the same, rounded elsewhere: ten steps of 1e-2 differ by less than 1e-7.
 """
 
 import inspect
@@ -12,7 +15,7 @@ from typing import Annotated, TypeAlias
 import timm.optim
 import torch
 from annotated_types import Ge, Gt, Lt
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hftune.components import bind
@@ -24,6 +27,10 @@ from hftune.recipe.schema import OptimRecipe
 TorchGroups: TypeAlias = list[dict[str, object]]
 OptimizerFunction = Callable[..., Optimizer]
 Beta = Annotated[float, Ge(0), Lt(1)]
+
+# What has a fused kernel on a CPU and on CUDA alike.
+_FUSED = (torch.optim.Adam, torch.optim.SGD)  # AdamW is an Adam
+_FUSED_DEVICES = ("cpu", "cuda")
 
 # Packages that are not among our dependencies; second derivatives, which the loop does not take;
 # state in lists, which a checkpoint does not hold.
@@ -88,12 +95,16 @@ def adamw(
     amsgrad: bool = False,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(groups, betas=betas, eps=eps, amsgrad=amsgrad)
+    return torch.optim.AdamW(
+        groups, betas=betas, eps=eps, amsgrad=amsgrad, fused=takes_fused_step(groups)
+    )
 
 
 def sgd(groups: TorchGroups, *, momentum: Beta = 0.9, nesterov: bool = False) -> Optimizer:
     """Stochastic gradient descent; weight decay is added to the gradient."""
-    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
+    return torch.optim.SGD(
+        groups, momentum=momentum, nesterov=nesterov, fused=takes_fused_step(groups)
+    )
 
 
 def layer_adaptive(
@@ -115,7 +126,8 @@ def timm_optimizer(name: str) -> OptimizerFunction:
 
     def make(groups: TorchGroups, **options: object) -> Optimizer:
         peak = max(float(str(group["lr"])) for group in groups)
-        optimizer: Optimizer = kind(groups, lr=peak, **(fixed | options))
+        fused = {"fused": takes_fused_step(groups)} if issubclass(kind, _FUSED) else {}
+        optimizer: Optimizer = kind(groups, lr=peak, **(fixed | fused | options))
         return optimizer
 
     make.__name__ = name
@@ -125,6 +137,21 @@ def timm_optimizer(name: str) -> OptimizerFunction:
     make.__signature__ = inspect.Signature([groups, *options])  # type: ignore[attr-defined]
     make.__annotations__ = {option.name: option.annotation for option in options}
     return make
+
+
+def takes_fused_step(groups: TorchGroups) -> bool:
+    """Say whether fused kernels are right for all parameters of `groups`.
+
+    On a CPU they walk through memory, so a parameter has to lie in it without gaps: a gradient then
+    has the strides of its parameter, by the layout contract of torch's autograd.
+    """
+    parameters: list[Tensor] = [value for group in groups for value in group["params"]]  # type: ignore[attr-defined]  # a list of tensors
+    return all(
+        value.device.type in _FUSED_DEVICES
+        and value.is_floating_point()
+        and torch.empty_like(value, device="meta").stride() == value.stride()
+        for value in parameters
+    )
 
 
 def _options(kind: type, fixed: Mapping[str, object]) -> list[inspect.Parameter]:

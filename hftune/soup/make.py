@@ -74,7 +74,7 @@ def open_kitchen(ingredients: Sequence[Ingredient]) -> Kitchen:
     trained = load_trained(
         facts.model.base, first.weights, input_spec=facts.model.input_spec, labels=splits.labels
     )
-    judge = make_judge(accelerator, recipe, trained.input_spec, labels=splits.labels)
+    judge = make_judge(accelerator, recipe, trained, labels=splits.labels)
     return Kitchen(
         ingredients={one.name: one for one in ingredients},
         recipe=recipe,

@@ -42,7 +42,7 @@ def train(
     """
     trackers = plan.recipe.track.trackers
     accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
-    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels, run=run)
+    judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels, run=run)
     guides = open_guides(plan, model, judge)
     progress, memory = restore(run, model.module)
     check_mean(plan, progress, memory)

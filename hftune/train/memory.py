@@ -143,7 +143,7 @@ def _activations(plan: RunPlan, model: Model, phase: Phase, device: torch.device
     """
     spec = model.input_spec
     shape = (plan.micro_batch_size, spec.channels, spec.height, spec.width)
-    layout = memory_layout(plan)
+    layout = memory_layout(plan, model.module)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             copy = skeleton(model.module, device, layout=layout)

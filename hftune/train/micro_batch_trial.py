@@ -46,7 +46,8 @@ def _train(
     plan: RunPlan, model: Model, phase: Phase, *, device: torch.device, teacher: nn.Module | None
 ) -> None:
     """Take a step, then accumulate: gradients, moments and activations are there at once."""
-    module = copy.deepcopy(model.module).to(device).to(memory_format=memory_layout(plan))
+    layout = memory_layout(plan, model.module)
+    module = copy.deepcopy(model.module).to(device).to(memory_format=layout)
     apply_freeze(module, phase.trainable)
     policy = plan.recipe.freeze.batch_norm
     set_train_mode(module, model.layers, trainable=phase.trainable, batch_norm=policy)
@@ -63,7 +64,7 @@ def _backward(plan: RunPlan, model: Model, module: nn.Module, teacher: nn.Module
     spec, device = model.input_spec, next(module.parameters()).device
     size = plan.micro_batch_size
     inputs = torch.rand(size, spec.channels, spec.height, spec.width, device=device)
-    inputs = inputs.to(memory_format=memory_layout(plan))
+    inputs = inputs.to(memory_format=memory_layout(plan, model.module))
     with autocast(plan.precision, device):
         with torch.no_grad():
             teacher(inputs)

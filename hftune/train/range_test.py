@@ -40,7 +40,7 @@ def range_test(plan: RunPlan, model: Model, split: Split, wanted: RateRange) -> 
     trial = _trial_plan(plan, phase)
     accelerator = make_accelerator(plan.precision)
     with _random_state_put_back(accelerator.device):
-        judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=split.labels)
+        judge = make_judge(accelerator, plan.recipe, model, labels=split.labels)
         session = open_session(
             accelerator,
             replace(model, module=copy.deepcopy(model.module)),

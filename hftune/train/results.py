@@ -25,7 +25,7 @@ def judge_best(
     """
     accelerator = make_accelerator(plan.precision)
     model.module.load_state_dict(best_weights(run))
-    judge = make_judge(accelerator, plan.recipe, model.input_spec, labels=splits.labels, run=run)
+    judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels, run=run)
     model.module.to(accelerator.device).to(memory_format=judge.layout)
     step = read_best_step(run)
     results = []

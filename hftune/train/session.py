@@ -22,6 +22,7 @@ from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share, make_order
 from hftune.losses import LossFunction, make_loss
 from hftune.model.freeze import apply_freeze, set_train_mode
+from hftune.model.layout import memory_format
 from hftune.optim.l2_sp import Pull, place_pull
 from hftune.optim.optimizers import make_optimizer
 from hftune.optim.schedules import Schedule
@@ -59,6 +60,7 @@ class Session:
     mean: RunningMean
     pull: Pull | None
     guides: Guides
+    layout: torch.memory_format
 
     def batches(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         """Give this rank's micro-batches of the steps `start` to `stop` (exclusive).
@@ -85,7 +87,7 @@ class Session:
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Give inputs and targets on the device, inputs normalised and in the recipe's layout."""
         device, spec = self.accelerator.device, self.model.input_spec
-        inputs = model_inputs(batch.inputs, spec, device=device, layout=memory_layout(self.plan))
+        inputs = model_inputs(batch.inputs, spec, device=device, layout=self.layout)
         return inputs, batch.targets.to(device, non_blocking=True)
 
     def train_mode(self) -> None:
@@ -162,12 +164,14 @@ def open_session(
     Called by every rank (wrapping is collective). Side effect: moves the module to the device.
     """
     module = model.module
-    module.to(accelerator.device).to(memory_format=memory_layout(plan))
+    layout = memory_layout(plan, module)
+    module.to(accelerator.device).to(memory_format=layout)
     apply_freeze(module, phase.trainable)
     average = _open_average(plan, module, memory)
     optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
     restore_moments(optimizer, memory)
-    wrapped, prepared = accelerator.prepare(module, optimizer)
+    # The optimizer's state lies where it belongs already.
+    wrapped, prepared = accelerator.prepare(module, optimizer, device_placement=[True, False])
     if memory.scaler and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(memory.scaler)
     session = Session(
@@ -193,18 +197,15 @@ def open_session(
         mean=open_mean(memory),
         pull=None if guides.start is None else place_pull(guides.start, module),
         guides=guides,
+        layout=layout,
     )
     session.train_mode()
     return session
 
 
-def memory_layout(plan: RunPlan) -> torch.memory_format:
-    """Give the layout of 4-d tensors that the recipe asks for."""
-    return (
-        torch.channels_last
-        if plan.recipe.train.channels_last is not False
-        else torch.contiguous_format
-    )
+def memory_layout(plan: RunPlan, module: nn.Module) -> torch.memory_format:
+    """Give the layout of 4-d tensors that the recipe asks for, or that `module` gains from."""
+    return memory_format(plan.recipe.train.channels_last, module)
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, memory: Memory) -> None:
@@ -215,8 +216,10 @@ def restore_moments(optimizer: torch.optim.Optimizer, memory: Memory) -> None:
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name in memory.moments:
+                on_device = group.get("fused") or group.get("capturable")
+                counter = parameter.device if on_device else torch.device("cpu")
                 optimizer.state[parameter] = {
-                    entry: _like_parameter(value, parameter, entry)
+                    entry: _like_parameter(value, parameter, entry, counter=counter)
                     for entry, value in memory.moments[name].items()
                 }
         for entry, value in memory.group_state.get(group["label"], {}).items():
@@ -230,11 +233,14 @@ def _as_tensor(value: Tensor | float) -> Tensor:
     return torch.as_tensor(value)
 
 
-def _like_parameter(value: Tensor, parameter: Tensor, entry: str) -> Tensor | float:
+def _like_parameter(
+    value: Tensor, parameter: Tensor, entry: str, *, counter: torch.device
+) -> Tensor | float:
+    """Bring an entry to where its parameter lies; torch wants step counters on `counter`."""
     if value.ndim == 0 and value.dtype in _PYTHON_NUMBERS:
         return value.item()
-    if entry == "step":  # torch keeps step counters on the CPU unless capturable or fused
-        return value.clone()
+    if entry == "step":
+        return value.to(counter, copy=True)
     if value.shape != parameter.shape:
         return value.to(parameter.device, copy=True)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

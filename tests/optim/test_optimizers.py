@@ -85,6 +85,33 @@ def test_default_of_every_option_passes_its_own_check(name):
     assert check_options(OPTIMIZERS[name], options, where="test") == options
 
 
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adamw", "adam"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_fused_step_is_the_plain_one(name, layout):
+    fused, plain = network().to(memory_format=layout), network()
+    optimizer, reference = optimizer_of(name, fused), optimizer_of(name, plain)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    for group in reference.param_groups:
+        group.update(fused=False, foreach=False)
+    take_steps(fused, optimizer, last=10)
+    take_steps(plain, reference, last=10)
+    for key, value in weights(fused).items():
+        # A product and a sum are rounded once in place of twice; weights are below 1.
+        assert (value - weights(plain)[key]).abs().max() <= 1e-7, key
+    assert fused[0].weight.is_contiguous(memory_format=layout)
+
+
+def test_a_parameter_with_gaps_in_memory_takes_the_plain_step():
+    # A fused kernel would pair its numbers with those of a gradient that has no gaps.
+    module = network()
+    module[2].weight = nn.Parameter(torch.randn(3, 32)[:, ::2])
+    optimizer = optimizer_of("adamw", module)
+    assert not any(group["fused"] for group in optimizer.param_groups)
+    before = weights(module)
+    take_steps(module, optimizer)
+    assert not torch.equal(weights(module)["2.weight"], before["2.weight"])
+
+
 def test_groups_carry_what_the_loop_needs():
     optimizer = optimizer_of("adamw", network(), lr=0.2)
     seen = [

@@ -28,7 +28,7 @@ def make_kitchen(tmp_path: Path):
             ingredients[name] = Ingredient(
                 name=name, path=path, weights=path, digest=name, step=3, recipe=recipe, facts=None
             )
-        judge = make_judge(make_accelerator("fp32"), recipe, model.input_spec, labels=splits.labels)
+        judge = make_judge(make_accelerator("fp32"), recipe, model, labels=splits.labels)
         return Kitchen(
             ingredients=ingredients, recipe=recipe, splits=splits, judge=judge, module=model.module
         )

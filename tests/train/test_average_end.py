@@ -54,7 +54,7 @@ def finish(make_splits, run):
         for member in members_around(plan, model):
             mean.take(member)
         progress = Progress(step=9, best_value=best_value, best_step=3, owes_evaluation=False)
-        judge = make_judge(accelerator, recipe, model.input_spec, labels=splits.labels)
+        judge = make_judge(accelerator, recipe, model, labels=splits.labels)
         with (
             Control(accelerator, plan) as control,
             Tracking(run, plan, accelerator, start=progress, bad=judge.bad) as track,

@@ -167,7 +167,7 @@ def test_the_images_are_the_training_split_as_augmented(make_splits, make_tiny_m
         )
     )
     splits, model = make_splits(train=22), make_tiny_model()
-    judge = make_judge(accelerator, recipe, model.input_spec, labels=LABELS)
+    judge = make_judge(accelerator, recipe, model, labels=LABELS)
     batches = [b for b in statistics_batches(splits.train, judge, recipe) if b is not None]
     assert [len(batch) for batch in batches] == [7, 7, 7]
     again = [b for b in statistics_batches(splits.train, judge, recipe) if b is not None]

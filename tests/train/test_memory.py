@@ -30,7 +30,7 @@ def head_then_all(model: Model, **recipe: object) -> RunPlan:
 
 def really_saved(plan: RunPlan, model: Model, phase: Phase) -> int:
     """Run the phase's forward pass with real values and count."""
-    module = copy.deepcopy(model.module).to(memory_format=memory_layout(plan))
+    module = copy.deepcopy(model.module).to(memory_format=memory_layout(plan, model.module))
     apply_freeze(module, phase.trainable)
     set_train_mode(
         module,
@@ -41,7 +41,7 @@ def really_saved(plan: RunPlan, model: Model, phase: Phase) -> int:
     inputs = torch.randn(plan.micro_batch_size, 3, SIZE, SIZE)
     half = plan.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        return saved_bytes(module, inputs.to(memory_format=memory_layout(plan)))
+        return saved_bytes(module, inputs.to(memory_format=memory_layout(plan, model.module)))
 
 
 def test_saved_bytes_of_two_layers_by_hand():

@@ -13,7 +13,7 @@ from hftune.errors import MemoryShortError, RunFolderError
 from hftune.files import write_json
 from hftune.recipe.schema import EvalRecipe, MixRecipe, TrainRecipe
 from hftune.train import micro_batch
-from hftune.train.evaluate import make_judge
+from hftune.train.evaluate import images_at_once, make_judge
 from hftune.train.machine_memory import DeviceMemory
 from hftune.train.memory import estimate_memory
 from hftune.train.micro_batch import (
@@ -144,13 +144,20 @@ def test_a_damaged_plan_is_refused(content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("micro", "stated", "expected"),
-    [("auto", None, 64), ("auto", 7, 7), (None, None, 96), (8, None, 8), (8, 128, 128)],
+    ("micro", "stated", "on_cpu", "on_gpu"),
+    [
+        ("auto", None, 32, 128),
+        ("auto", 7, 7, 7),
+        (None, None, 32, 192),
+        (8, None, 8, 16),
+        (8, 128, 128, 128),
+    ],
 )
-def test_evaluation_depends_on_no_machine(micro, stated, expected):
+def test_evaluation_depends_on_the_kind_of_device_alone(micro, stated, on_cpu, on_gpu):
     recipe = tiny_recipe(
         train=TrainRecipe(batch_size=96, micro_batch_size=micro), eval=EvalRecipe(batch_size=stated)
     )
     model = tiny_model()
-    judge = make_judge(make_accelerator("fp32"), recipe, model.input_spec, labels=LABELS)
-    assert judge.batch_size == expected
+    judge = make_judge(make_accelerator("fp32"), recipe, model, labels=LABELS)
+    assert judge.batch_size == on_cpu
+    assert images_at_once(recipe, processes=1, device=torch.device("cuda")) == on_gpu
