@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -32,6 +33,24 @@ class Pair:
 
     convolution: str
     norm: str
+
+
+class Fuser:
+    """Fuses modules again and again while their weights change; what to fold is found once each."""
+
+    def __init__(self) -> None:
+        self._pairs: WeakKeyDictionary[nn.Module, tuple[Pair, ...]] = WeakKeyDictionary()
+
+    def __call__(self, module: nn.Module, shape: Sequence[int]) -> nn.Module:
+        """Give `module` fused for inputs [B, *shape], or itself where nothing can be folded.
+
+        Side effect: puts `module` into evaluation mode.
+        """
+        module.eval()
+        pairs = self._pairs.get(module)
+        if pairs is None:
+            pairs = self._pairs.setdefault(module, find_pairs(module, shape))
+        return fused(module, pairs) if pairs else module
 
 
 def fused(module: nn.Module, pairs: Iterable[Pair]) -> nn.Module:

@@ -282,7 +282,7 @@ class EvalRecipe:
     best: Text | None = None
     # Metrics to compute; empty: the problem's own.
     metrics: tuple[Text, ...] = ()
-    # Images per forward pass and process; null: as in training, at most 64 where that is auto.
+    # Images per forward pass and process; null: as in training, twice that on a GPU.
     batch_size: Annotated[int, Ge(1)] | None = None
     # End early after this many evaluations without a gain; null: never.
     patience: Annotated[int, Ge(1)] | None = None

@@ -18,6 +18,7 @@ from hftune.data.order import Share
 from hftune.data.substitute import nothing_left_error
 from hftune.losses import LossFunction, make_loss
 from hftune.metrics import compute_metrics
+from hftune.model.fused import Fuser
 from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
 from hftune.train.bad_images import BadImages
@@ -27,8 +28,11 @@ from hftune.train.plan import loss_of, metrics_of, stated_micro_batch
 from hftune.train.prefetch import prefetched
 from hftune.train.world import choose_precision, join_world, make_accelerator
 
-# Images per forward pass without gradients where no number is stated: the same on any machine.
+# Images per forward pass where neither the recipe nor the device says how many.
 MOST_IMAGES = 64
+# More gain nothing on a CPU whose allocator keeps its memory, and cost a fifth on any other.
+MOST_ON_CPU = 32
+MOST_ON_GPU = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Judge:
     workers: int | None
     layout: torch.memory_format
     bad: BadImages
+    fuse: Fuser = field(default_factory=Fuser)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +125,6 @@ def make_judge(
 ) -> Judge:
     """Settle how every evaluation of a run is made; `run` is None outside of a run's folder."""
     train = recipe.train
-    share = max(1, train.batch_size // accelerator.num_processes)
-    usual = min(share, MOST_IMAGES) if train.micro_batch_size == "auto" else share
     return Judge(
         accelerator=accelerator,
         input_spec=input_spec,
@@ -129,11 +132,28 @@ def make_judge(
         problem=recipe.problem,
         metrics=metrics_of(recipe),
         loss=make_loss(loss_of(recipe), problem=recipe.problem, labels=labels),
-        batch_size=recipe.eval.batch_size or stated_micro_batch(train) or usual,
+        batch_size=images_at_once(
+            recipe, processes=accelerator.num_processes, device=accelerator.device
+        ),
         workers=recipe.data.workers,
         layout=torch.channels_last if train.channels_last is not False else torch.contiguous_format,
         bad=BadImages(recipe.data.on_bad_image, run),
     )
+
+
+def images_at_once(recipe: Recipe, *, processes: int, device: torch.device) -> int:
+    """Give the images of one forward pass without gradients, which needs less memory than training.
+
+    It follows from the recipe, the processes and the kind of device, never from the memory that is
+    free: the last bits of a logit depend on how many images go together.
+    """
+    train = recipe.train
+    if recipe.eval.batch_size is not None:
+        return recipe.eval.batch_size
+    micro = stated_micro_batch(train) or max(1, train.batch_size // processes)
+    if device.type == "cpu":
+        return min(micro, MOST_ON_CPU)
+    return min(2 * micro, MOST_ON_GPU) if train.micro_batch_size == "auto" else 2 * micro
 
 
 def judge_module(
@@ -170,8 +190,9 @@ def compute_logits(
 ) -> Outputs | None:
     """Run the module over its share of the split and gather all (collective).
 
-    The module is the bare one, so ranks with fewer batches wait for nobody until the end. Once all
-    images were tried, raises DataError on every rank where bad ones stop the run or none is good.
+    What runs is the module with its batch norm folded away, whose logits differ by rounding. It is
+    the bare one, so ranks with fewer batches wait for nobody until the end. Once all images were
+    tried, raises DataError on every rank where bad ones stop the run or none is good.
     """
     accelerator = judge.accelerator
     share = Share(rank=accelerator.process_index, world_size=accelerator.num_processes)
@@ -186,6 +207,7 @@ def compute_logits(
     rounds = -(-most // judge.batch_size)  # the same on every rank: each round may agree to stop
     own = _Own()
     module.eval()
+    forward: nn.Module | None = None
     with torch.inference_mode(), closing(prefetched(batches, accelerator.device)) as batches:
         for _ in range(rounds):
             batch = next(batches, None) if control is None else control.next_or_none(batches)
@@ -194,11 +216,13 @@ def compute_logits(
                 inputs = model_inputs(
                     batch.inputs, judge.input_spec, device=accelerator.device, layout=judge.layout
                 )
+                if forward is None:  # only here, while workers make the next batches
+                    forward = judge.fuse(module, inputs.shape[1:])
                 with (
                     evaluation_memory(accelerator.device, judge.batch_size),
                     accelerator.autocast(),
                 ):
-                    own.logits.append(module(inputs).float())
+                    own.logits.append(forward(inputs).float())
                 own.targets.append(batch.targets)
                 own.rows.append(batch.rows)
             if control is not None and control.agree_to_stop():

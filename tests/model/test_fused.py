@@ -8,7 +8,7 @@ import torch
 from timm.layers import BatchNormAct2d, StdConv2d
 from torch import nn
 
-from hftune.model.fused import Pair, find_pairs, fused
+from hftune.model.fused import Fuser, Pair, find_pairs, fused
 
 SHAPE = (3, 64, 64)
 # Of the largest output, in fp32; the most that was seen in any family is 4e-6.
@@ -268,3 +268,20 @@ def test_half_precision_stays_within_its_own_rounding(dtype, most):
     with torch.autocast("cpu", dtype=dtype):
         assert difference(said(module).float(), exact) < most
         assert difference(said(folded).float(), exact) < most
+
+
+def test_a_fuser_follows_the_weights_of_each_module():
+    fuse = Fuser()
+    modules = [lived(timm.create_model(name)) for name in ("test_resnet", "test_efficientnet")]
+    for module in modules * 2:
+        for parameter in module.parameters():
+            parameter.data.mul_(1.5)
+        folded = fuse(module.train(), SHAPE)
+        assert not module.training
+        assert norms(folded) == []
+        assert difference(said(folded), said(module)) < ROUNDING
+
+
+def test_what_has_nothing_to_fold_is_itself():
+    module = timm.create_model("test_convnext")
+    assert Fuser()(module, SHAPE) is module

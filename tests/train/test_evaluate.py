@@ -5,8 +5,11 @@ import torch
 
 from hftune.data.image_input import eval_transform, normalise
 from hftune.errors import DataError
-from hftune.recipe.schema import Component, DataRecipe, EvalRecipe
+from hftune.recipe.schema import Component, DataRecipe, EvalRecipe, TrainRecipe
 from hftune.train.evaluate import ask, evaluate
+from hftune.train.loop import train
+from hftune.train.plan import make_plan
+from hftune.train.world import join_world
 from tests.drawn import damage
 
 
@@ -71,3 +74,38 @@ def test_no_image_left_to_judge_is_an_error(make_recipe, make_tiny_model, make_s
     split = damage(make_splits(val=3).val, range(3))
     with pytest.raises(DataError, match="none of the 3 images of 'val'"):
         evaluate(make_tiny_model(), split, make_recipe(data=make_data("skip")))
+
+
+def test_folded_batch_norm_changes_logits_by_rounding_and_always_alike(
+    make_recipe, make_tiny_model, make_splits
+):
+    split = make_splits(val=11).val
+    model = make_tiny_model("test_resnet")
+    given = model.module.train()(torch.randn(8, 3, 32, 32))  # statistics of their own
+    assert given.isfinite().all()
+    recipe = make_recipe(eval=EvalRecipe(best="accuracy", batch_size=4))
+    outputs = ask(model, split, recipe)
+    assert torch.equal(ask(model, split, recipe).logits, outputs.logits)
+    pixels = torch.stack([eval_transform(model.input_spec)(split.rows.image(r)) for r in range(11)])
+    with torch.inference_mode():
+        plain = model.module(normalise(pixels, model.input_spec))
+    assert not torch.equal(outputs.logits, plain)  # or nothing was folded
+    assert (outputs.logits - plain).abs().max() < 1e-5 * plain.abs().max()
+
+
+def test_training_does_not_feel_an_evaluation(make_recipe, make_splits, make_tiny_model, tmp_path):
+    """Evaluated after every step or only at the end: the last weights are equal, bit for bit."""
+    trained = {}
+    for every in ("1 step", "4 steps"):
+        recipe = make_recipe(
+            train=TrainRecipe(length="4 steps", batch_size=8, precision="fp32"),
+            eval=EvalRecipe(every=every, best="accuracy"),
+        )
+        model, splits = make_tiny_model("test_resnet"), make_splits()
+        run = tmp_path / every
+        run.mkdir()
+        train(make_plan(recipe, model, splits, join_world()), model, splits, run)
+        trained[every] = model.module.state_dict()
+    often, once = trained.values()
+    assert often.keys() == once.keys()
+    assert all(torch.equal(often[name], once[name]) for name in once)

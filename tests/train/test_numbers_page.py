@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hftune.recipe.schema import TrainRecipe
-from hftune.train.evaluate import MOST_IMAGES
+from hftune.train.evaluate import MOST_ON_CPU, MOST_ON_GPU
 from hftune.train.overflow import skips_text
 from tests.drawn import tiny_model
 from tests.train.test_finite import explained, opened
@@ -43,4 +43,5 @@ def test_settings_named_exist(setting):
 
 
 def test_the_size_of_an_evaluation_is_the_programs():
-    assert f"takes {MOST_IMAGES} images at once" in PAGE
+    assert f"on a CPU at most {MOST_ON_CPU}" in PAGE
+    assert f"with `auto` at most {MOST_ON_GPU}" in PAGE
