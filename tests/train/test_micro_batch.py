@@ -158,6 +158,6 @@ def test_evaluation_depends_on_the_kind_of_device_alone(micro, stated, on_cpu, o
         train=TrainRecipe(batch_size=96, micro_batch_size=micro), eval=EvalRecipe(batch_size=stated)
     )
     model = tiny_model()
-    judge = make_judge(make_accelerator("fp32"), recipe, model.input_spec, labels=LABELS)
+    judge = make_judge(make_accelerator("fp32"), recipe, model, labels=LABELS)
     assert judge.batch_size == on_cpu
     assert images_at_once(recipe, processes=1, device=torch.device("cuda")) == on_gpu
