@@ -18,7 +18,6 @@ from hftune.hub.push import PushTarget, check_push
 from hftune.hub.ref import parse_ref
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
-from hftune.report.plots import draw_report
 from hftune.stop_signals import raise_if_stopped
 from hftune.train.average import owes_average
 from hftune.train.best import best_weights
@@ -155,6 +154,8 @@ def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = 
 
 def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:
     """Draw, package, verify and, where the recipe says so, push. Called by rank 0 only."""
+    from hftune.report.plots import draw_report  # slow to import, and not needed for training
+
     draw_report(run)
     artifact = build_artifact(run, repo_id=recipe.hub.push_to)
     if recipe.hub.push_to is None:

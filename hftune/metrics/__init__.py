@@ -4,7 +4,7 @@ A metric is a `torchmetrics.Metric` class, made for K classes: `update(scores, t
 `compute()`, which gives NaN where the data leave it undefined. Scores are probabilities
 float64 [N, K]; targets are int64 [N], or int64 [N, K] zeros and ones with several labels. With
 regression K is 1, and both are numbers float64 [N, 1]. To add one, give `METRICS` a line with the
-class and the options that each problem needs.
+problems that it is for, and `MAKERS` in `makers.py` one with the class and its options.
 """
 
 import difflib
@@ -12,74 +12,44 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import cast
+from functools import cache
 
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-    MultilabelExactMatch,
-    MultilabelF1Score,
-    MultilabelPrecision,
-    MultilabelRecall,
-)
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
-from torchmetrics.functional.regression import (
-    mean_absolute_error,
-    pearson_corrcoef,
-    r2_score,
-    spearman_corrcoef,
-)
 
 from hftune.core import LabelSpace, ProblemName
 from hftune.errors import ComponentError, PlanError
-from hftune.metrics.classes import BalancedAccuracy, OneVersusRest, confusion, per_class
-from hftune.metrics.numbers import (
-    Correlation,
-    NumberAgreement,
-    NumberError,
-    root_mean_squared_error,
-)
 
 logger = logging.getLogger(__name__)
 
 LOSS = "loss"
 
+_SINGLE: tuple[ProblemName, ...] = ("single_label",)
+_MULTI: tuple[ProblemName, ...] = ("multi_label",)
+_NUMBER: tuple[ProblemName, ...] = ("regression",)
+_CLASSES = (*_SINGLE, *_MULTI)
 
-METRICS: dict[str, dict[ProblemName, partial[Metric]]] = {
-    "accuracy": {"single_label": partial(MulticlassAccuracy, average="micro")},
-    "top5_accuracy": {"single_label": partial(MulticlassAccuracy, average="micro", top_k=5)},
-    "balanced_accuracy": {"single_label": partial(BalancedAccuracy)},
-    "exact_match": {"multi_label": partial(MultilabelExactMatch)},
-    "macro_f1": {
-        "single_label": partial(MulticlassF1Score, average="macro"),
-        "multi_label": partial(MultilabelF1Score, average="macro"),
-    },
-    "micro_f1": {"multi_label": partial(MultilabelF1Score, average="micro")},
-    "macro_precision": {
-        "single_label": partial(MulticlassPrecision, average="macro"),
-        "multi_label": partial(MultilabelPrecision, average="macro"),
-    },
-    "macro_recall": {
-        "single_label": partial(MulticlassRecall, average="macro"),
-        "multi_label": partial(MultilabelRecall, average="macro"),
-    },
-    "auroc": {
-        "single_label": partial(OneVersusRest, of=binary_auroc),
-        "multi_label": partial(OneVersusRest, of=binary_auroc),
-    },
-    "average_precision": {"single_label": partial(OneVersusRest, of=binary_average_precision)},
-    "mean_average_precision": {"multi_label": partial(OneVersusRest, of=binary_average_precision)},
-    "mae": {"regression": partial(NumberError, of=mean_absolute_error)},
-    "rmse": {"regression": partial(NumberError, of=root_mean_squared_error)},
-    "r2": {"regression": partial(NumberAgreement, of=r2_score)},
-    "pearson": {"regression": partial(Correlation, of=pearson_corrcoef)},
-    "spearman": {"regression": partial(Correlation, of=spearman_corrcoef)},
+# What each metric is for. The class behind a name stands in `makers`, with the same keys.
+METRICS: Mapping[str, tuple[ProblemName, ...]] = {
+    "accuracy": _SINGLE,
+    "top5_accuracy": _SINGLE,
+    "balanced_accuracy": _SINGLE,
+    "exact_match": _MULTI,
+    "macro_f1": _CLASSES,
+    "micro_f1": _MULTI,
+    "macro_precision": _CLASSES,
+    "macro_recall": _CLASSES,
+    "auroc": _CLASSES,
+    "average_precision": _SINGLE,
+    "mean_average_precision": _MULTI,
+    "mae": _NUMBER,
+    "rmse": _NUMBER,
+    "r2": _NUMBER,
+    "pearson": _NUMBER,
+    "spearman": _NUMBER,
 }
+
+# Those that are the better the lower they are.
+_LOWER = frozenset({"mae", "rmse"})
 
 # Metrics that say something only from this number of classes on, where it is above one.
 MIN_CLASSES: Mapping[str, int] = {"top5_accuracy": 6}
@@ -110,8 +80,8 @@ def metrics_for(problem: ProblemName, *, num_classes: int) -> tuple[str, ...]:
     """Give the names of the metrics that fit."""
     return tuple(
         name
-        for name, makers in METRICS.items()
-        if problem in makers and num_classes >= MIN_CLASSES.get(name, 1)
+        for name, problems in METRICS.items()
+        if problem in problems and num_classes >= MIN_CLASSES.get(name, 1)
     )
 
 
@@ -130,8 +100,7 @@ def higher_is_better(name: str) -> bool:
         return False
     if name not in METRICS:
         raise _unfit(name, (*METRICS, LOSS), problem="any problem")
-    metric_class = cast("type[Metric]", next(iter(METRICS[name].values())).func)
-    return bool(metric_class.higher_is_better)
+    return name not in _LOWER
 
 
 def is_better(value: float, than: float, *, metric: str) -> bool:
@@ -158,6 +127,10 @@ def compute_metrics(
     numbers [N, 1].
     Raises ComponentError for a metric that does not fit, PlanError for outputs that are not finite.
     """
+    # torchmetrics takes seconds to import, and no step needs it.
+    from hftune.metrics.classes import OneVersusRest, confusion, per_class
+    from hftune.metrics.makers import make_metric
+
     check_metrics(names, labels, problem=problem)
     _check_finite(logits)
     scores = as_scores(logits, problem=problem)
@@ -165,8 +138,7 @@ def compute_metrics(
     rows = {} if problem == "regression" else per_class(scores, targets, labels, problem=problem)
     values: dict[str, float] = {}
     for name in names:
-        # Every rank has all examples already: adding the ranks up would count each twice.
-        metric = METRICS[name][problem](labels.size, sync_on_compute=False)
+        metric = make_metric(name, problem, labels.size)
         metric.update(scores, targets)
         value = float(metric.compute())
         if math.isfinite(value):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hftune.core import ProblemName
-from hftune.metrics import METRICS, as_scores
+from hftune.metrics import as_scores
+from hftune.metrics.makers import make_metric
 from hftune.report.paired import Bools, Counts, Floats, Measure
 
 _THRESHOLD = 0.5
@@ -220,7 +221,7 @@ def _one_by_one(
     values = []
     for drawn in torch.from_numpy(counts):
         chosen = rows.repeat_interleave(drawn)
-        metric = METRICS[name][problem](scores.shape[1], sync_on_compute=False)
+        metric = make_metric(name, problem, scores.shape[1])
         metric.update(scores[chosen], targets[chosen])
         values.append(float(metric.compute()))
     return np.array(values)
