@@ -19,10 +19,12 @@ from hftune.data.substitute import nothing_left_error
 from hftune.losses import LossFunction, make_loss
 from hftune.metrics import compute_metrics
 from hftune.model.fused import Fuser
+from hftune.model.layout import memory_format
 from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
 from hftune.train.bad_images import BadImages
 from hftune.train.control import Control
+from hftune.train.kept import Kept
 from hftune.train.memory_short import evaluation_memory
 from hftune.train.plan import loss_of, metrics_of, stated_micro_batch
 from hftune.train.prefetch import prefetched
@@ -110,7 +112,7 @@ def ready_judge(model: Model | Classifier, recipe: Recipe, *, labels: LabelSpace
     """
     world = join_world()
     precision = choose_precision(recipe.train.precision, world.device)
-    judge = make_judge(make_accelerator(precision), recipe, model.input_spec, labels=labels)
+    judge = make_judge(make_accelerator(precision), recipe, model, labels=labels)
     model.module.to(judge.accelerator.device).to(memory_format=judge.layout)
     return judge
 
@@ -118,7 +120,7 @@ def ready_judge(model: Model | Classifier, recipe: Recipe, *, labels: LabelSpace
 def make_judge(
     accelerator: Accelerator,
     recipe: Recipe,
-    input_spec: InputSpec,
+    model: Model | Classifier,
     *,
     labels: LabelSpace,
     run: Path | None = None,
@@ -127,7 +129,7 @@ def make_judge(
     train = recipe.train
     return Judge(
         accelerator=accelerator,
-        input_spec=input_spec,
+        input_spec=model.input_spec,
         labels=labels,
         problem=recipe.problem,
         metrics=metrics_of(recipe),
@@ -136,7 +138,7 @@ def make_judge(
             recipe, processes=accelerator.num_processes, device=accelerator.device
         ),
         workers=recipe.data.workers,
-        layout=torch.channels_last if train.channels_last is not False else torch.contiguous_format,
+        layout=memory_format(train.channels_last, model.module),
         bad=BadImages(recipe.data.on_bad_image, run),
     )
 
@@ -157,13 +159,15 @@ def images_at_once(recipe: Recipe, *, processes: int, device: torch.device) -> i
 
 
 def judge_module(
-    judge: Judge, module: nn.Module, split: Split, *, step: int, control: Control | None = None
-) -> EvalResult | None:
+    judge: Judge, module: nn.Module, split: Split, *, step: int, control: Control | None = None,
+    kept: Kept | None = None,
+) -> EvalResult | None:  # fmt: skip
     """Evaluate bare `module`; None when a stop signal cut it short. Called by every rank.
 
-    Side effect: leaves the module in evaluation mode.
+    `kept` is what its frozen prefix gives for the split. Side effect: leaves the module in
+    evaluation mode.
     """
-    outputs = compute_logits(judge, module, split, control=control)
+    outputs = compute_logits(judge, module, split, control=control, kept=kept)
     return None if outputs is None else judge_outputs(judge, outputs, split, step=step)
 
 
@@ -186,8 +190,9 @@ def judge_outputs(judge: Judge, outputs: Outputs, split: Split, *, step: int) ->
 
 
 def compute_logits(
-    judge: Judge, module: nn.Module, split: Split, *, control: Control | None = None
-) -> Outputs | None:
+    judge: Judge, module: nn.Module, split: Split, *, control: Control | None = None,
+    kept: Kept | None = None,
+) -> Outputs | None:  # fmt: skip
     """Run the module over its share of the split and gather all (collective).
 
     What runs is the module with its batch norm folded away, whose logits differ by rounding. It is
@@ -196,18 +201,22 @@ def compute_logits(
     """
     accelerator = judge.accelerator
     share = Share(rank=accelerator.process_index, world_size=accelerator.num_processes)
-    batches = eval_batches(
-        split,
-        eval_transform(judge.input_spec),
-        batch_size=judge.batch_size,
-        share=share,
-        workers=judge.workers,
+    batches = (
+        kept.eval_batches(split, batch_size=judge.batch_size, share=share)
+        if kept is not None
+        else eval_batches(
+            split,
+            eval_transform(judge.input_spec),
+            batch_size=judge.batch_size,
+            share=share,
+            workers=judge.workers,
+        )
     )
     most = -(-len(split) // share.world_size)
     rounds = -(-most // judge.batch_size)  # the same on every rank: each round may agree to stop
     own = _Own()
     module.eval()
-    forward: nn.Module | None = None
+    forward = None if kept is None else kept.rest(module)
     with torch.inference_mode(), closing(prefetched(batches, accelerator.device)) as batches:
         for _ in range(rounds):
             batch = next(batches, None) if control is None else control.next_or_none(batches)
