@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
+from hftune.data.cached_rows import keep_decoded
 from hftune.data.sources import open_splits
 from hftune.errors import PlanError, Stopped
 from hftune.export.artifact import build_artifact
@@ -99,7 +100,10 @@ def train_and_judge(
     wait_for_all()
     prepared = prepare(recipe, run=run, splits=splits)
     check_same_data(run, prepared.splits)
-    plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
+    plan, model, world = prepared.plan, prepared.model, prepared.world
+    is_read_again = plan.total_steps > plan.steps_per_epoch
+    filled = ("train", "val") if is_read_again else ()
+    splits = keep_decoded(prepared.splits, recipe.data, filled=filled)
     if world.is_first:
         check_space(run, model=model, plan=plan, splits=splits)
         write_run_facts(run, plan, model, splits, world=world)

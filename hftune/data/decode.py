@@ -93,9 +93,9 @@ def to_grey_or_rgb(image: Image.Image) -> Image.Image:
         return _scale_to_8_bit(image)
     if image.has_transparency_data:
         return _over_white(image)
-    if image.mode in ("L", "1"):
-        return image.convert("L")
-    return image.convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -50,6 +50,22 @@ def read_header(source: bytes | Path, *, name: str) -> tuple[Note, ...]:
         return ()  # decoding says what is wrong, in its own words
 
 
+def decoded_bytes(source: bytes | Path) -> int:
+    """Give how many bytes an image takes once it is decoded, by its header; 0 where it has none."""
+    try:
+        opened = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with opened as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's words about sizes
+            with Image.open(stream, formats=readable_formats()) as image:
+                return image.width * image.height * (1 if _becomes_grey(image.mode) else 3)
+    except DAMAGE:
+        return 0
+
+
+def _becomes_grey(mode: str) -> bool:
+    return mode in ("1", "L", "LA") or mode in _WIDE_MODES or mode.startswith("I;16")
+
+
 def _read(stream: IO[bytes], source: bytes | Path, name: str) -> tuple[Note, ...]:
     if not stream.read(1):
         raise _refused("empty: 0 bytes", name)

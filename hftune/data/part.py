@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
@@ -75,7 +75,7 @@ class Part:
         if self.root is None:
             return _content(self._images[position][self.image])[1]
         path = self._paths[position]
-        return None if path is None else os.path.join(self.root, path)  # noqa: PTH118  # quick
+        return None if path is None else self._full_path(path)
 
     def stamp(self, position: int) -> str:
         """Give a text that changes when the image of this row does, as far as it costs little.
@@ -85,6 +85,28 @@ class Part:
         path = self.path(position) if self.root is not None else None
         return str(position) if path is None else f"{self.key(position)} {file_state(path)[0]}"
 
+    def contents(self) -> list[object]:
+        """Give values of which one changes when an image does: states of files, fingerprints."""
+        if self.root is not None:
+            paths = self._paths
+            start: list[object] = [self.name, len(self)]
+        else:
+            paths = self._paths_outside()
+            # Changes with the content of the table, also where that came from other files.
+            start = [self.name, len(self), self.image, self.origin, self.table._fingerprint]
+        full = [None if path is None else self._full_path(path) for path in paths]
+        return [*start, *(None if path is None else (path, *file_state(path)) for path in full)]
+
+    def _paths_outside(self) -> list[str | None]:
+        """Give the files of the images that the table only names."""
+        import pyarrow.compute  # a dependency of `datasets`, slow to import
+
+        paths = self._images.data.column(self.image)
+        if pyarrow.types.is_struct(paths.type):
+            is_outside = pyarrow.compute.is_null(pyarrow.compute.struct_field(paths, "bytes"))
+            paths = pyarrow.compute.struct_field(paths, "path").filter(is_outside)
+        return cast("list[str | None]", paths.to_pylist())
+
     @cached_property
     def _images(self) -> Dataset:
         from datasets import Image as ImageFeature  # an optional dependency, slow to import
@@ -93,6 +115,9 @@ class Part:
         if isinstance(images.features[self.image], ImageFeature):
             images = images.cast_column(self.image, ImageFeature(decode=False))
         return images
+
+    def _full_path(self, path: str) -> str:
+        return os.path.join(self.root or "", path)  # noqa: PTH118  # quick
 
     @cached_property
     def _paths(self) -> list[str | None]:
