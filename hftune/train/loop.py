@@ -7,14 +7,17 @@ from contextlib import closing
 from pathlib import Path
 
 from hftune.core import Model, Progress, RunPlan, Splits
+from hftune.train.arithmetic import fast_arithmetic
 from hftune.train.average import check_mean, owes_average, takes_weights
 from hftune.train.average_end import finish_average
 from hftune.train.between_steps import judge_now, save, send_last
 from hftune.train.checkpoint import restore
 from hftune.train.control import Control
 from hftune.train.evaluate import make_judge
+from hftune.train.feature_cache import KeepingStopped
 from hftune.train.finite import explain_bad_step
 from hftune.train.guides import open_guides
+from hftune.train.keep_frozen import keep_frozen
 from hftune.train.mirror import END_SECONDS, open_mirror
 from hftune.train.plan import due, next_phase
 from hftune.train.session import Session, open_session
@@ -48,6 +51,7 @@ def train(
     check_mean(plan, progress, memory)
     mirror = open_mirror(plan, run) if accelerator.is_main_process else None
     with (
+        fast_arithmetic(accelerator.device),
         Control(accelerator, plan) as control,
         Tracking(run, plan, accelerator, start=progress, bad=judge.bad) as track,
     ):
@@ -82,6 +86,11 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
     """
     plan, phase = session.plan, session.phase
     clock = time.monotonic()
+    try:
+        keep_frozen(session, around, step=progress.step)
+    except KeepingStopped:
+        save(session, progress, around)
+        return True
     if progress.owes_evaluation:  # cut short by the last stop
         stop = not judge_now(session, progress, around)
         if stop or progress.ended_early or progress.step == phase.stop:

@@ -9,6 +9,7 @@ from torch import nn
 from hftune.core import Model, Phase, RunPlan
 from hftune.model.freeze import apply_freeze, set_train_mode
 from hftune.optim.optimizers import make_optimizer
+from hftune.train.arithmetic import fast_arithmetic
 from hftune.train.machine_memory import device_memory
 from hftune.train.memory import autocast, copy_bytes
 from hftune.train.memory_short import is_memory_shortage
@@ -30,7 +31,7 @@ def fits_on_gpu(
     room = device_memory(device).room
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        with torch.random.fork_rng(devices=[device]):
+        with torch.random.fork_rng(devices=[device]), fast_arithmetic(device):
             _train(plan, model, phase, device=device, teacher=teacher)
     except (RuntimeError, MemoryError) as error:
         if not is_memory_shortage(error):

@@ -17,6 +17,7 @@ from hftune.files import remove_leftovers, write_json, write_text
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import changed_settings, to_yaml
+from hftune.train.arithmetic import describe_arithmetic
 from hftune.train.average_record import SOUP_FILE
 from hftune.train.bad_images import add_to_quarantine
 from hftune.train.plan import plan_to_json
@@ -186,6 +187,7 @@ def describe_environment(world: World) -> dict[str, object]:
         "device_name": _device_name(world.device),
         "processes": world.size,
         "threads": torch.get_num_threads(),
+        "arithmetic": describe_arithmetic(world.device),
         "launcher": launcher,
     }
 

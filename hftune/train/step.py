@@ -61,13 +61,15 @@ def train_step(
         loss = _accumulate(session, micro_batches, step=step)
         gradients, norm = _complete_gradients(session)
         grad_norm = float(norm)  # host-device sync, one at every step
-        if math.isfinite(grad_norm):
+        skipped = not math.isfinite(grad_norm)
+        if not skipped:
             _clip(session, norm)
-        elif not is_ordinary_overflow(session, loss, gradients):
+            session.optimizer.step()
+        elif is_ordinary_overflow(session, loss, gradients):
+            session.accelerator.scaler.update()  # to a smaller scale; nothing moves
+        else:
             session.optimizer.zero_grad(set_to_none=True)
             raise BadStep(f"step {step}: the norm of the gradient is {grad_norm}")
-        session.optimizer.step()
-        skipped = bool(session.optimizer.step_was_skipped)
         session.optimizer.zero_grad(set_to_none=True)
         if session.average is not None and not skipped:
             session.average.update(session.module, step=step + 1)

@@ -29,6 +29,7 @@ def test_the_environment_names_no_one_and_nothing_secret(monkeypatch: pytest.Mon
     told = describe_environment(World(rank=0, size=2, local_rank=0, device=torch.device("cpu")))
     assert told["launcher"] == {"ACCELERATE_MIXED_PRECISION": "bf16"}
     assert set(told) == {
-        "python", "system", "versions", "device", "device_name", "processes", "threads", "launcher"
+        "python", "system", "versions", "device", "device_name", "processes", "threads",
+        "arithmetic", "launcher",
     }  # fmt: skip
     assert "planted" not in json.dumps(told)
