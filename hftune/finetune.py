@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
 from hftune.data.cached_rows import keep_decoded
+from hftune.data.rows import draft_split
 from hftune.data.sources import open_splits
 from hftune.errors import PlanError, Stopped
 from hftune.export.artifact import build_artifact
@@ -100,16 +101,14 @@ def train_and_judge(
     wait_for_all()
     prepared = prepare(recipe, run=run, splits=splits)
     check_same_data(run, prepared.splits)
-    plan, model, world = prepared.plan, prepared.model, prepared.world
-    is_read_again = plan.total_steps > plan.steps_per_epoch
-    filled = ("train", "val") if is_read_again else ()
-    splits = keep_decoded(prepared.splits, recipe.data, filled=filled)
+    plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
     if world.is_first:
         check_space(run, model=model, plan=plan, splits=splits)
         write_run_facts(run, plan, model, splits, world=world)
         write_json(run / "origins.json", dict(origins or {}))
         keep_samples(run, splits.val)
     wait_for_all()
+    splits = as_loaded(prepared)
     receipt = open_receipt(plan, model) if world.is_first else None
     progress = train(plan, model, splits, run, gives_up=gives_up)
     over = progress.step == plan.total_steps or progress.ended_early
@@ -154,6 +153,18 @@ def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = 
             remedy="pin model.revision and the revision of the data, then run the command again",
         )
     return Prepared(world=world, model=model, splits=splits, plan=plan)
+
+
+def as_loaded(prepared: Prepared) -> Splits:
+    """Give the splits as a run reads them: through the cache of decoded images, drafts if wanted.
+
+    Called by every rank. Side effect: makes empty entries of the cache.
+    """
+    splits, plan, data = prepared.splits, prepared.plan, prepared.plan.recipe.data
+    if data.decoder == "draft":
+        splits = replace(splits, train=draft_split(splits.train, prepared.model.input_spec))
+    is_read_again = plan.total_steps > plan.steps_per_epoch
+    return keep_decoded(splits, data, filled=("train", "val") if is_read_again else ())
 
 
 def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:

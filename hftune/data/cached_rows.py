@@ -102,9 +102,7 @@ def _cached(named: dict[str, Split], keeps: Collection[str], limit: int) -> dict
     """Give the splits with their caches: one for each part, which several splits may share."""
     caches: dict[str, ImageCache | None] = {}
     keys = {
-        name: _key(split.rows.part)
-        for name, split in named.items()
-        if isinstance(split.rows, PartRows)
+        name: _key(split.rows) for name, split in named.items() if isinstance(split.rows, PartRows)
     }
     found = dict(named)
     for name, key in keys.items():
@@ -122,10 +120,10 @@ def _cached(named: dict[str, Split], keeps: Collection[str], limit: int) -> dict
     return found
 
 
-def _key(part: Part) -> str:
-    """Identify the pixels of a part: its images and what decodes them."""
+def _key(rows: PartRows) -> str:
+    """Identify the pixels of a part: its images, and what decodes them in which way."""
     codecs = [PIL.__version__, *(features.version(name) for name in _CODECS)]
-    return digest_json([_VERSION, codecs, part.contents()])
+    return digest_json([_VERSION, codecs, rows.draft, rows.part.contents()])
 
 
 def _describe(part: Part) -> str:
@@ -138,5 +136,6 @@ def _decoded_bytes(split: Split) -> int:
     if not isinstance(rows, PartRows) or len(rows) == 0:
         return 0
     chosen = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int))
-    sizes = [decoded_bytes(rows.part.stored(int(rows.positions[row]))) for row in chosen]
+    stored = [rows.part.stored(int(rows.positions[row])) for row in chosen]
+    sizes = [decoded_bytes(source, draft=rows.draft) for source in stored]
     return round(sum(sizes) / len(sizes) * len(rows))

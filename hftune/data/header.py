@@ -50,13 +50,15 @@ def read_header(source: bytes | Path, *, name: str) -> tuple[Note, ...]:
         return ()  # decoding says what is wrong, in its own words
 
 
-def decoded_bytes(source: bytes | Path) -> int:
-    """Give how many bytes an image takes once it is decoded, by its header; 0 where it has none."""
+def decoded_bytes(source: bytes | Path, *, draft: int | None = None) -> int:
+    """Give how many bytes `decode` makes of an image, by its header; 0 where it has none."""
     try:
         opened = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         with opened as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's words about sizes
             with Image.open(stream, formats=readable_formats()) as image:
+                if draft is not None:
+                    image.draft(None, (draft, draft))
                 return image.width * image.height * (1 if _becomes_grey(image.mode) else 3)
     except DAMAGE:
         return 0

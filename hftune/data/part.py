@@ -47,9 +47,12 @@ class Part:
     def __len__(self) -> int:
         return len(self.table)
 
-    def picture(self, position: int) -> Image.Image:
-        """Decode one image. Raises DataError where it is absent or cannot be read."""
-        return decode(self.stored(position), name=self.key(position))
+    def picture(self, position: int, *, draft: int | None = None) -> Image.Image:
+        """Decode one image, with `draft` as `decode` does.
+
+        Raises DataError where it is absent or cannot be read.
+        """
+        return decode(self.stored(position), name=self.key(position), draft=draft)
 
     def stored(self, position: int) -> bytes | Path:
         """Give one image as it is stored: bytes, or the file. Raises DataError for an empty row."""

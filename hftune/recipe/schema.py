@@ -138,8 +138,8 @@ class DataRecipe:
     missing_classes: Literal["stop", "warn"] = "stop"
     # Loader processes per training process; null: chosen from the machine.
     workers: Annotated[int, Ge(0)] | None = None
-    # What decodes images: the fastest that is installed and gives Pillow's pixels, or Pillow.
-    decoder: Literal["auto", "pillow"] = "auto"
+    # Training images as JPEG: all of their pixels, or draft: large ones at 1/2, 1/4 or 1/8.
+    decoder: Literal["exact", "draft"] = "exact"
     # Disk that decoded images may take, so that later epochs and runs decode nothing.
     decoded_cache: SizeText = "10 GiB"
 

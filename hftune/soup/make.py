@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hftune.data.cached_rows import keep_decoded
 from hftune.data.sources import open_splits
 from hftune.errors import RequestError
 from hftune.model.published import load_trained
@@ -70,6 +71,7 @@ def open_kitchen(ingredients: Sequence[Ingredient]) -> Kitchen:
     with first_on_machine():
         splits = open_splits(recipe.data, problem=recipe.problem)
     check_same_data(facts.folder, splits)
+    splits = keep_decoded(splits, recipe.data, filled=("val",))
     accelerator = make_accelerator(choose_precision(recipe.train.precision, world.device))
     trained = load_trained(
         facts.model.base, first.weights, input_spec=facts.model.input_spec, labels=splits.labels

@@ -13,9 +13,10 @@ from hftune.data.cached_rows import CachedRows, keep_decoded
 from hftune.data.image_input import train_transform
 from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share
+from hftune.data.rows import draft_split
 from hftune.data.sources import open_splits
 from hftune.errors import DataError
-from hftune.recipe.schema import Component, DataRecipe
+from hftune.recipe.schema import AuditRecipe, Component, DataRecipe
 from tests.data.conftest import draw, drawn_split, small_spec
 from tests.fuzz.images import good_images
 
@@ -33,8 +34,11 @@ def data(make_folder: MakeFolder) -> DataRecipe:
 
 
 def recipe_of(root: Path, **changes: object) -> DataRecipe:
-    source = Component(name="image_folder", options={"path": str(root)})
-    return replace(DataRecipe(source=source, audit=replace(DataRecipe(source=source).audit, leaks="off")), **changes)  # type: ignore[arg-type]  # fmt: skip
+    data = DataRecipe(
+        source=Component(name="image_folder", options={"path": str(root)}),
+        audit=AuditRecipe(leaks="off"),
+    )
+    return replace(data, **changes)  # type: ignore[arg-type]
 
 
 def opened(data: DataRecipe) -> Splits:
@@ -230,3 +234,18 @@ def test_a_grey_image_stays_grey(make_folder: MakeFolder) -> None:
     data = recipe_of(root)
     split = keep_decoded(opened(data), data, filled=BOTH).train
     assert [split.rows.image(0).mode for _ in range(2)] == ["L", "L"]
+
+
+def test_drafts_are_kept_beside_whole_images(make_folder: MakeFolder) -> None:
+    root = make_folder({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1})
+    for name in "ab":
+        draw(7, size=(400, 480)).save(root / "train" / name / "000.png", "JPEG")
+    data = recipe_of(root)
+    for _ in range(2):  # the second time from the disk
+        whole = opened(data)
+        draft = replace(whole, train=draft_split(whole.train, small_spec()))  # wants 24 x 32
+        assert draft.train.digest != whole.train.digest
+        splits = [keep_decoded(one, data, filled=BOTH) for one in (whole, draft)]
+        sizes = [[one.train.rows.image(row).size for row in range(2)] for one in splits]
+        assert sizes == [[(400, 480)] * 2, [(100, 120)] * 2]
+    assert len(list_entries("images")) == 3  # train twice, val once

@@ -168,3 +168,51 @@ def test_image_of_absurd_size_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         decode(bytes(content), name="bomb.png")
     assert "DecompressionBomb" in str(caught.value.found)
+
+
+def enlarged(photo: Image.Image, width: int) -> Image.Image:
+    """The photograph at another size, with grain in every pixel."""
+    large = photo.resize((width, width * photo.height // photo.width), Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 6, size=(large.height, large.width, 1))
+    return Image.fromarray((np.asarray(large) + grain).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("draft", "size"), [(500, (512, 600)), (512, (512, 600)), (513, (1024, 1200))]
+)
+def test_draft_leaves_no_less_than_was_asked_for(
+    photo: Image.Image, draft: int, size: tuple[int, int]
+) -> None:
+    content = stored(enlarged(photo, 1024), "JPEG")
+    assert decode(content, name="it", draft=draft).size == size
+
+
+def test_draft_of_a_turned_image_is_upright(photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    content = stored(enlarged(photo, 1024), "JPEG", exif=exif)
+    assert decode(content, name="it", draft=512).size == (600, 512)
+
+
+def test_draft_changes_no_other_format(photo: Image.Image) -> None:
+    content = stored(photo)
+    assert np.array_equal(np.asarray(decode(content, name="it", draft=100)), np.asarray(photo))
+
+
+def test_draft_of_a_photograph_differs_little_once_it_is_resized(photo: Image.Image) -> None:
+    content = stored(enlarged(photo, 1536), "JPEG", quality=90)
+    images = [decode(content, name="it"), decode(content, name="it", draft=3 * 224)]
+    assert [image.width for image in images] == [1536, 768]
+    small = [np.asarray(image.resize((224, 263), Image.Resampling.BICUBIC)) for image in images]
+    difference = np.abs(np.subtract(*small, dtype=np.int16))
+    assert difference.max() <= 4
+    assert difference.mean() < 0.3
+
+
+def test_what_is_decoded_stands_alone(tmp_path: Path, photo: Image.Image) -> None:
+    photo.save(tmp_path / "it.jpg")
+    image = decode(tmp_path / "it.jpg", name="it")
+    before = np.asarray(image).copy()
+    (tmp_path / "it.jpg").unlink()
+    image.load()
+    assert np.array_equal(np.asarray(image.copy()), before)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hftune.cache_folders import cache_root, list_entries, made_entry, remove_entry
+from hftune.cache_folders import list_entries, made_entry, remove_entry
 from hftune.data import image_cache
 from hftune.data.image_cache import INDEX, KIND, PIXELS, ImageCache, make_cache, open_cache
 from tests.data.conftest import draw
