@@ -93,6 +93,18 @@ def remove_entry(entry: CacheEntry) -> bool:
     return True
 
 
+def is_used(entry: CacheEntry) -> bool:
+    """Say whether somebody uses an entry just now."""
+    try:
+        with (entry.folder / ABOUT).open("rb") as stream:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def make_room(kind: str, *, needed: int, limit: int) -> bool:
     """Remove entries, the longest unused first, until `needed` bytes fit below `limit`.
 
