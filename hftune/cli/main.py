@@ -37,6 +37,7 @@ VERBS = {
     "report": ("hftune.cli.report", "Draw the pictures of a run, or compare several."),
     "soup": ("hftune.cli.soup", "Average the weights of several runs into a new one."),
     "recipe": ("hftune.cli.recipe", "Show, check, compare and copy recipes."),
+    "cache": ("hftune.cli.cache", "Show and clear what is kept to be faster."),
     "hub": ("hftune.cli.hub", "A small local Hub for demos, tests and offline machines."),
     "demo": ("hftune.cli.demo", "The whole job on real images against a Hub on this machine."),
 }
