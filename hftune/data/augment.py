@@ -72,7 +72,7 @@ def random_crop(
     """Pad every side by a share of its length, then cut the image's own size out at random."""
     width, height = image.size
     across, down = round(width * padding), round(height * padding)
-    wide = Image.new(image.mode, (width + 2 * across, height + 2 * down), _color(image, fill))
+    wide = Image.new(image.mode, (width + 2 * across, height + 2 * down), mean_color(image, fill))
     wide.paste(image, (across, down))
     left, top = int(rng.integers(2 * across + 1)), int(rng.integers(2 * down + 1))
     return wide.crop((left, top, left + width, top + height))
@@ -105,7 +105,7 @@ def rotate(
 ) -> Picture:
     """Turn by an angle drawn evenly from -degrees to degrees; corners take the mean colour."""
     angle = rng.uniform(-degrees, degrees)
-    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=_color(image, fill))
+    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=mean_color(image, fill))
 
 
 def color_jitter(
@@ -121,20 +121,28 @@ def color_jitter(
 
     `hue` is shifted by -hue to hue turns of the colour circle; grey images keep theirs.
     """
-    changes: list[tuple[Callable[[Picture, float], Picture], float]] = []
-    for adjust, strength in (
-        (functional.adjust_brightness, brightness),
-        (functional.adjust_contrast, contrast),
-        (functional.adjust_saturation, saturation),
+    for name, amount in drawn_changes(
+        rng, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
+    ):
+        image = _ADJUST[name](image, amount)
+    return image
+
+
+def drawn_changes(
+    rng: Generator, *, brightness: float, contrast: float, saturation: float, hue: float
+) -> list[tuple[str, float]]:
+    """Draw what `color_jitter` does to one image: properties in order, each with its amount."""
+    changes: list[tuple[str, float]] = []
+    for name, strength in (
+        ("brightness", brightness),
+        ("contrast", contrast),
+        ("saturation", saturation),
     ):
         if strength:
-            changes.append((adjust, rng.uniform(max(0.0, 1 - strength), 1 + strength)))
+            changes.append((name, rng.uniform(max(0.0, 1 - strength), 1 + strength)))
     if hue:
-        changes.append((functional.adjust_hue, rng.uniform(-hue, hue)))
-    for position in rng.permutation(len(changes)):
-        adjust, amount = changes[position]
-        image = adjust(image, float(amount))
-    return image
+        changes.append(("hue", rng.uniform(-hue, hue)))
+    return [(changes[at][0], float(changes[at][1])) for at in rng.permutation(len(changes))]
 
 
 def grayscale(image: Picture, rng: Generator, *, p: Share = 0.2) -> Picture:
@@ -192,18 +200,43 @@ def random_erasing(
 
     Areas are shares of the image; `max_stretch` bounds height by width and width by height.
     """
-    if rng.random() >= p:
+    window = erased_window(
+        image.size, rng, p=p, min_area=min_area, max_area=max_area, max_stretch=max_stretch
+    )
+    if window is None:
         return image
-    area = image.width * image.height * rng.uniform(min(min_area, max_area), max_area)
-    stretch = math.exp(rng.uniform(-math.log(max_stretch), math.log(max_stretch)))
-    width = min(image.width, max(1, round(math.sqrt(area * stretch))))
-    height = min(image.height, max(1, round(math.sqrt(area / stretch))))
-    left = int(rng.integers(image.width - width + 1))
-    top = int(rng.integers(image.height - height + 1))
     erased = image.copy()
-    erased.paste(_color(image, fill), (left, top, left + width, top + height))
+    erased.paste(mean_color(image, fill), window)
     return erased
 
+
+def erased_window(
+    size: tuple[int, int],
+    rng: Generator,
+    *,
+    p: float,
+    min_area: float,
+    max_area: float,
+    max_stretch: float,
+) -> tuple[int, int, int, int] | None:
+    """Draw what `random_erasing` paints over: left, top, right and bottom, or None for nothing."""
+    if rng.random() >= p:
+        return None
+    area = size[0] * size[1] * rng.uniform(min(min_area, max_area), max_area)
+    stretch = math.exp(rng.uniform(-math.log(max_stretch), math.log(max_stretch)))
+    width = min(size[0], max(1, round(math.sqrt(area * stretch))))
+    height = min(size[1], max(1, round(math.sqrt(area / stretch))))
+    left = int(rng.integers(size[0] - width + 1))
+    top = int(rng.integers(size[1] - height + 1))
+    return left, top, left + width, top + height
+
+
+_ADJUST: Mapping[str, Callable[[Picture, float], Picture]] = {
+    "brightness": functional.adjust_brightness,
+    "contrast": functional.adjust_contrast,
+    "saturation": functional.adjust_saturation,
+    "hue": functional.adjust_hue,
+}
 
 AUGMENTATIONS: Mapping[str, Callable[..., Picture]] = {
     "random_resized_crop": random_resized_crop,
@@ -219,6 +252,10 @@ AUGMENTATIONS: Mapping[str, Callable[..., Picture]] = {
     "trivial_augment": trivial_augment,
     "random_erasing": random_erasing,
 }
+
+
+# Those that do the same whenever they do anything; `p` says how often.
+_WITH_CHANCE = ("horizontal_flip", "vertical_flip", "grayscale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +284,13 @@ def make_augmentations(
 def gives_size(augmentation: Augmentation) -> bool:
     """Say whether an augmentation gives images of the model's size: whether it takes `size`."""
     return "size" in inspect.signature(augmentation).parameters
+
+
+def draws_at_random(component: Component) -> bool:
+    """Say whether an augmentation may give another image at every turn."""
+    if component.name == "resize":
+        return False
+    return component.name not in _WITH_CHANCE or component.options.get("p") not in (0, 1)
 
 
 @contextlib.contextmanager
@@ -282,7 +326,7 @@ def _seed(rng: Generator) -> int:
 def _run_policy(
     config: str, image: Picture, rng: Generator, *, fill: Fill, interpolation: str
 ) -> Picture:
-    policy = _policy(config, image.size, _color(image, fill), interpolation)
+    policy = _policy(config, image.size, mean_color(image, fill), interpolation)
     with python_random(rng):
         return _picture(policy(image))
 
@@ -306,7 +350,7 @@ def _policy(
     return policy
 
 
-def _color(image: Picture, fill: Fill) -> int | Fill:
+def mean_color(image: Picture, fill: Fill) -> int | Fill:
     """Give the mean colour for an image that may be grey where the model sees colour."""
     return round(sum(fill) / len(fill)) if image.mode == "L" else fill
 

@@ -60,20 +60,28 @@ def train_batches(
     What a batch holds depends on the order's seed, the step and which images can be read: not on
     where one starts, nor on the number of workers or ranks. An image that cannot be read ends the
     loading with a DataError, or leaves its place to `read_or_next`, with that one's own target and
-    at its own turn. Closing the generator ends the workers.
+    at its own turn. What the transform defers is still to be done to a batch. Closing the generator
+    ends the workers.
     """
     read = read_or_stop if spec.on_bad_image == "stop" else read_or_next
 
     def make(wanted: _Wanted) -> list[Tensor | BadImage]:
         images: list[Tensor] = []
         rows: list[int] = []
+        drawn: list[tuple[float, ...]] = []
         missed: list[BadImage] = []
         for row, turn in zip(wanted.rows.tolist(), wanted.turns.tolist(), strict=True):
             one = read(split, row)
-            images.append(transform(one.image, augmentation_random(order.seed, turn, one.row)))
+            rng = augmentation_random(order.seed, turn, one.row)
+            pixels, numbers = transform.decide(one.image, rng)
+            images.append(pixels)
+            drawn.append(numbers)
             rows.append(one.row)
             missed += one.missed
-        return [*_tensors(images, transform.spec, split, rows), *missed]
+        tensors = _tensors(images, transform.spec, split, rows)
+        if transform.deferred:
+            tensors.append(torch.tensor(drawn, dtype=torch.float64))
+        return [*tensors, *missed]
 
     def load(row: int) -> object:
         return transform(split.rows.image(row), augmentation_random(order.seed, 0, row))
@@ -82,7 +90,7 @@ def train_batches(
     workers = spec.workers
     if workers is None:
         number = (spec.stop - spec.start) * per_step * spec.micro_batch_size
-        workers = _measured_workers(load, range(len(split)), number=number)
+        workers = measured_workers(load, range(len(split)), number=number)
     made = produce(make, _wanted_by_step(order, spec), workers=workers)
     try:
         for _ in range(spec.start, spec.stop):
@@ -116,7 +124,7 @@ def eval_batches(
     own = evaluation_rows(len(split), share)
     parts = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
     if workers is None:
-        workers = _measured_workers(
+        workers = measured_workers(
             lambda row: transform(split.rows.image(row)), own.tolist(), number=len(own)
         )
     made = produce(make, parts, workers=min(workers, len(parts)))
@@ -127,7 +135,7 @@ def eval_batches(
         made.close()
 
 
-def _measured_workers(load: Callable[[int], object], rows: Sequence[int], *, number: int) -> int:
+def measured_workers(load: Callable[[int], object], rows: Sequence[int], *, number: int) -> int:
     """Give the workers for `number` images, from the time that a few of `rows` take here.
 
     The shortest counts: what happens only once is not done again by the workers.
@@ -167,6 +175,8 @@ def _tensors(
 
 
 def _batch(made: list[Tensor | BadImage]) -> Batch:
-    inputs, targets, rows = (one for one in made if isinstance(one, Tensor))
+    inputs, targets, rows, *drawn = (one for one in made if isinstance(one, Tensor))
     bad = tuple(one for one in made if isinstance(one, BadImage))
-    return Batch(inputs=inputs, targets=targets, rows=rows, bad=bad)
+    return Batch(
+        inputs=inputs, targets=targets, rows=rows, drawn=drawn[0] if drawn else None, bad=bad
+    )

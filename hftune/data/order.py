@@ -19,7 +19,8 @@ _ORDER, _AUGMENT = 1, 2
 class Order:
     """The endless sequence of global batches over `num_rows` rows.
 
-    With `seats` classes are drawn by them; without, an epoch shows each row at most once. Raises
+    With `seats` classes are drawn by them; without, an epoch shows each row at most once. With
+    `views` the turns of a row begin anew after so many, and so do its augmentations. Raises
     ValueError where the rows do not fill one batch: the plan refuses that before.
     """
 
@@ -27,6 +28,7 @@ class Order:
     batch_size: int
     seed: int
     seats: Seats | None = None
+    views: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= self.num_rows:
@@ -42,7 +44,8 @@ class Order:
 class StepRows:
     """The rows of one global batch, int64 [batch_size], and the epoch that they belong to.
 
-    `turns` int64 [batch_size] differs wherever the same row comes again, in the whole run.
+    `turns` int64 [batch_size] differs wherever the same row comes again, in the whole run, or as
+    long as the order has views.
     """
 
     epoch: int
@@ -86,9 +89,13 @@ def step_rows(order: Order, step: int) -> StepRows:
     part = slice(position * order.batch_size, (position + 1) * order.batch_size)
     if order.seats is not None:
         seated = seat_epoch(order.seats, order.seed, epoch)
-        return StepRows(epoch=epoch, rows=seated.rows[part], turns=seated.turns[part])
-    rows = _permutation(order.num_rows, order.seed, epoch)[part]
-    return StepRows(epoch=epoch, rows=rows, turns=np.full_like(rows, epoch))
+        rows, turns = seated.rows[part], seated.turns[part]
+    else:
+        rows = _permutation(order.num_rows, order.seed, epoch)[part]
+        turns = np.full_like(rows, epoch)
+    if order.views is not None:
+        turns = turns % order.views
+    return StepRows(epoch=epoch, rows=rows, turns=turns)
 
 
 def micro_batches(rows: Positions, share: Share, micro_batch_size: int) -> list[Positions]:

@@ -19,8 +19,9 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
     session.share_buffers()
     module = session.judged_module()
     result = judge_module(
-        around.judge, module, around.val, step=progress.step, control=around.control
-    )
+        around.judge, module, around.val, step=progress.step, control=around.control,
+        kept=session.kept_val,
+    )  # fmt: skip
     session.train_mode()
     if result is None:
         return False

@@ -22,6 +22,7 @@ from hftune.model.fused import Fuser
 from hftune.model.layout import memory_format
 from hftune.model.published import Classifier
 from hftune.recipe.schema import Recipe
+from hftune.train.arithmetic import fast_arithmetic
 from hftune.train.bad_images import BadImages
 from hftune.train.control import Control
 from hftune.train.kept import Kept
@@ -216,7 +217,7 @@ def compute_logits(
     rounds = -(-most // judge.batch_size)  # the same on every rank: each round may agree to stop
     own = _Own()
     module.eval()
-    forward = None if kept is None else kept.rest(module)
+    forward: nn.Module | None = None if kept is None else kept.rest(module)
     with torch.inference_mode(), closing(prefetched(batches, accelerator.device)) as batches:
         for _ in range(rounds):
             batch = next(batches, None) if control is None else control.next_or_none(batches)
@@ -228,6 +229,7 @@ def compute_logits(
                 if forward is None:  # only here, while workers make the next batches
                     forward = judge.fuse(module, inputs.shape[1:])
                 with (
+                    fast_arithmetic(accelerator.device),
                     evaluation_memory(accelerator.device, judge.batch_size),
                     accelerator.autocast(),
                 ):

@@ -1,8 +1,7 @@
 """One rank's part of a step once more, with an ear on every module, and no trace of it left."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +13,7 @@ from hftune.core import Batch
 from hftune.train.objective import example_losses
 from hftune.train.plan import loss_of
 from hftune.train.step import micro_batch_part, micro_batch_seed, share_of_loss
+from hftune.train.untouched import untouched
 from hftune.train.watch import Fault, Watch, extent
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def find_fault(session: "Session", step: int) -> Finding | None:
     if weights:
         fact = f"not finite before this step: {listed(weights)}"
         return Finding(cause="weight", part=0, facts=(fact,))
+    session = session.uncut()  # the images themselves, and the wrapper would talk to other ranks
     with closing(session.batches(step, step + 1)) as batches:
         micro_batches = next(batches)
-    with _as_it_was(session):
+    with untouched(session):
         for position, batch in enumerate(micro_batches):
             part = micro_batch_part(session, position)
             finding = _replay(session, batch, step=step, part=part)
@@ -72,10 +73,9 @@ def _replay(session: "Session", batch: Batch, *, step: int, part: int) -> Findin
         )
     seed = micro_batch_seed(session.plan.seed, step=step, part=part)
     torch.manual_seed(seed)
-    bare = replace(session, wrapped=session.module)  # the wrapper would talk to the other ranks
     teacher = session.guides.teacher or nn.Identity()
     with Watch(session.module) as watch, Watch(teacher) as answers:
-        losses = example_losses(bare, batch, seed=seed)
+        losses = example_losses(session, batch, seed=seed)
     made = extent(losses)
     finding = _forward_finding(session, watch.fault, answers.fault, part=part)
     if finding is None and not made.is_finite:
@@ -183,18 +183,3 @@ def _is_only_written(module: nn.Module, name: str) -> bool:
     """Say whether a step does not read this: statistics in train mode, which it may spoil."""
     owner, _, leaf = name.rpartition(".")
     return leaf in _STATISTICS and module.get_submodule(owner).training
-
-
-@contextlib.contextmanager
-def _as_it_was(session: "Session") -> Iterator[None]:
-    """Put back buffers and the random state of torch, the only one that a step draws from."""
-    device = session.accelerator.device
-    buffers = list(session.module.buffers())
-    before = [buffer.clone() for buffer in buffers]
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)

@@ -7,7 +7,7 @@ changes under a live wrapper.
 import logging
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -28,7 +28,10 @@ from hftune.optim.optimizers import make_optimizer
 from hftune.optim.schedules import Schedule
 from hftune.train.average import RunningMean, open_mean
 from hftune.train.checkpoint import Memory
+from hftune.train.compiled import Compiled
+from hftune.train.frozen import Frozen, find_frozen
 from hftune.train.guides import Guides
+from hftune.train.kept import Kept
 from hftune.train.plan import loss_of, plan_groups, plan_schedule
 from hftune.train.prefetch import prefetched
 from hftune.train.receipt import frozen_names
@@ -61,34 +64,63 @@ class Session:
     pull: Pull | None
     guides: Guides
     layout: torch.memory_format
+    frozen: Frozen | None = None
+    kept: Kept | None = None
+    kept_val: Kept | None = None
+    compiled: Compiled | None = None
 
     def batches(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         """Give this rank's micro-batches of the steps `start` to `stop` (exclusive).
 
-        Nothing happens before the first is asked for, so that a stop ends all of it.
+        Nothing happens before the first is asked for, so that a stop ends all of it: also the
+        compilation, which takes its shapes from the first.
         """
+        with closing(self._loaded(start, stop)) as items:  # ends the workers
+            for item in items:
+                if self.compiled is not None and not self.compiled.is_ready:
+                    self.compiled.make_ready(self, item[0])
+                yield item
+
+    def _loaded(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         recipe = self.plan.recipe
-        batches = train_batches(
-            self.split,
-            train_transform(self.model.input_spec, recipe.data.augment),
-            self.order,
-            LoaderSpec(
-                start=start,
-                stop=stop,
-                share=Share(rank=self.accelerator.process_index, world_size=self.plan.world_size),
-                micro_batch_size=self.plan.micro_batch_size,
-                workers=recipe.data.workers,
-                on_bad_image=recipe.data.on_bad_image,
-            ),
+        spec = LoaderSpec(
+            start=start,
+            stop=stop,
+            share=Share(rank=self.accelerator.process_index, world_size=self.plan.world_size),
+            micro_batch_size=self.plan.micro_batch_size,
+            workers=recipe.data.workers,
+            on_bad_image=recipe.data.on_bad_image,
         )
+        if self.kept is not None:
+            yield from self.kept.train_batches(self.split, self.order, spec)
+            return
+        transform = train_transform(self.model.input_spec, recipe.data.augment)
+        batches = train_batches(self.split, transform, self.order, spec)
         with closing(prefetched(batches, self.accelerator.device)) as ahead:  # ends the workers
             yield from ahead
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give inputs and targets on the device, inputs normalised and in the recipe's layout."""
+        """Give inputs and targets on the device, inputs normalised and in the recipe's layout.
+
+        Where only the rest of a cut model is wrapped, inputs are what its prefix gives.
+        """
         device, spec = self.accelerator.device, self.model.input_spec
         inputs = model_inputs(batch.inputs, spec, device=device, layout=self.layout)
+        if self.frozen is not None and self.frozen.why_not is None and self.kept is None:
+            with torch.no_grad(), self.accelerator.autocast():
+                inputs = self.frozen.prefix(inputs)
         return inputs, batch.targets.to(device, non_blocking=True)
+
+    def uncut(self) -> "Session":
+        """Give this session with its bare, whole module in place of what is wrapped and kept."""
+        return replace(
+            self, wrapped=self.module, frozen=None, kept=None, kept_val=None, compiled=None
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Give the logits of the wrapped module, by compiled code where the plan says so."""
+        logits: Tensor = (self.compiled or self.wrapped)(inputs)
+        return logits
 
     def train_mode(self) -> None:
         """Put the module into train mode with the frozen layers' policy applied again."""
@@ -152,6 +184,8 @@ class Session:
         self.share_buffers()
         self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
+        if self.compiled is not None:
+            torch.compiler.reset()  # the next phase's graphs take the room of these
         return memory
 
 
@@ -170,8 +204,14 @@ def open_session(
     average = _open_average(plan, module, memory)
     optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
     restore_moments(optimizer, memory)
+    set_train_mode(
+        module, model.layers, trainable=phase.trainable, batch_norm=plan.recipe.freeze.batch_norm
+    )
+    frozen = find_frozen(accelerator, plan, model, phase, layout=layout)
+    is_cut = frozen is not None and frozen.why_not is None
+    core = frozen.rest if frozen is not None and is_cut else module
     # The optimizer's state lies where it belongs already.
-    wrapped, prepared = accelerator.prepare(module, optimizer, device_placement=[True, False])
+    wrapped, prepared = accelerator.prepare(core, optimizer, device_placement=[True, False])
     if memory.scaler and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(memory.scaler)
     session = Session(
@@ -186,21 +226,28 @@ def open_session(
         loss=make_loss(loss_of(plan.recipe), problem=plan.recipe.problem, labels=split.labels),
         class_weights=_weigh_classes(plan, split, accelerator.device),
         split=split,
-        order=make_order(
-            split,
-            batch_size=plan.batch_size,
-            seed=plan.seed,
-            balance=plan.recipe.data.balance,
-        ),
+        order=_make_order(plan, split, frozen),
         average=average,
         standing=() if average is None else _never_trained(plan, model),
         mean=open_mean(memory),
         pull=None if guides.start is None else place_pull(guides.start, module),
         guides=guides,
         layout=layout,
+        frozen=frozen,
+        compiled=Compiled(wrapped, plan) if plan.compiled else None,
     )
     session.train_mode()
     return session
+
+
+def _make_order(plan: RunPlan, split: Split, frozen: Frozen | None) -> Order:
+    """Give the order of a phase; it shows as many versions of an image as may be kept."""
+    order = make_order(
+        split, batch_size=plan.batch_size, seed=plan.seed, balance=plan.recipe.data.balance
+    )
+    if frozen is None or frozen.why_not is not None or frozen.views.seed is None:
+        return order
+    return replace(order, views=frozen.views.number)
 
 
 def memory_layout(plan: RunPlan, module: nn.Module) -> torch.memory_format:

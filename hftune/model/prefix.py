@@ -1,0 +1,303 @@
+"""Where a model can be cut: a frozen prefix that gives the same for an image every time, and the
+rest, which trains. Both run the model's own layers, in the model's own order.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from hftune.model.packing import Packing, settle_packing
+
+logger = logging.getLogger(__name__)
+
+MayEnter = Callable[[nn.Module, str], bool]
+
+# What draws at random where a forward method calls it as a function; layers say so by their name.
+_RANDOM_WORDS = ("drop", "rand", "bernoulli", "multinomial", "noise")
+# How such layers name the share that they drop.
+_SHARES = ("p", "drop_prob", "prob")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Graphs over the submodules of a model, and how what crosses from one to the other is packed.
+
+    `trained` and `judged` are the rest in train and in evaluation mode.
+    """
+
+    prefix: fx.Graph
+    trained: fx.Graph
+    judged: fx.Graph
+    packing: Packing
+
+    @property
+    def last_layer(self) -> str:
+        """The name of the last module that the prefix runs."""
+        return [str(node.target) for node in self.prefix.nodes if node.op == "call_module"][-1]
+
+
+class Prefix(nn.Module):
+    """The frozen layers of `module`: inputs [B, C, H, W] -> what the rest needs of them, [B, D]."""
+
+    def __init__(self, module: nn.Module, cut: Cut) -> None:
+        super().__init__()
+        self.layers = fx.GraphModule(module, cut.prefix)
+        self.packing = cut.packing
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Give one row of numbers per image."""
+        return self.packing.pack(self.layers(inputs))
+
+
+class Rest(nn.Module):
+    """All layers of `module` after the prefix, the very same objects: [B, D] -> logits [B, K]."""
+
+    def __init__(self, module: nn.Module, graph: fx.Graph, packing: Packing) -> None:
+        super().__init__()
+        self.layers = fx.GraphModule(module, graph)
+        self.packing = packing
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Give what the whole module gives for the images of these features."""
+        logits: Tensor = self.layers(*self.packing.unpack(features))
+        return logits
+
+
+def find_cut(module: nn.Module, inputs: Tensor, *, head: Sequence[str] = ()) -> Cut | None:
+    """Cut `module` as deep as what is frozen goes; None where nothing can be cut off.
+
+    `head` names the classifier, as a LayerMap does: what stands before it within the same part,
+    such as pooling, belongs to the prefix.
+
+    `module` is in train mode with `set_train_mode` applied, and exactly what trains requires
+    gradients; `inputs` are a few images on its device, of any content. The result is tried out on
+    them: prefix and rest must give the bits of the whole in either mode, and the prefix the same
+    again. Leaves modes, buffers and random state as they are. Call it under the run's autocast.
+    """
+    if all(parameter.requires_grad for parameter in module.parameters()):
+        return None
+
+    def enters(layer: nn.Module, name: str) -> bool:
+        return _is_mixed(layer) or any(part.startswith(f"{name}.") for part in head)
+
+    def stays_outside(layer: nn.Module, name: str) -> bool:  # noqa: ARG001  # as `enters`
+        return False
+
+    for may_enter in (enters, stays_outside):
+        try:
+            with _as_it_was(module, inputs.device):
+                cut = _cut(module, inputs, may_enter)
+        except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError) as error:
+            # What a forward method does with values that tracing cannot follow.
+            logger.debug("no cut that %s: %s", may_enter.__name__, error)
+            continue
+        if cut is not None and _is_exact(module, cut, inputs):
+            return cut
+    return None
+
+
+def prefix_state(module: nn.Module, cut: Cut) -> dict[str, Tensor]:
+    """Give the parameters and buffers that the prefix reads, by their names in `module`."""
+    read = [str(node.target) for node in cut.prefix.nodes if node.op in ("call_module", "get_attr")]
+    tensors = itertools.chain(
+        module.named_parameters(remove_duplicate=False),
+        module.named_buffers(remove_duplicate=False),
+    )
+    return {
+        name: tensor.detach()
+        for name, tensor in tensors
+        if any(name == place or name.startswith(f"{place}.") for place in read)
+    }
+
+
+def _cut(module: nn.Module, inputs: Tensor, may_enter: MayEnter) -> Cut | None:
+    """Trace both modes, divide them alike, and see on `inputs` what crosses."""
+    trained = _trace(module, may_enter)
+    frozen = _frozen_nodes(module, trained)
+    module.eval()
+    judged = _trace(module, may_enter)
+    still = {node.name for node in frozen}
+    frozen_in_judged = [node for node in judged.nodes if node.name in still]
+    crossing = _crossing(trained, frozen)
+    if not crossing or crossing != _crossing(judged, frozen_in_judged):
+        return None
+    if any(node.op == "placeholder" and node.name in crossing for node in trained.nodes):
+        return None  # the rest looks at the image itself
+    prefix = _first_part(frozen_in_judged, crossing)
+    with torch.no_grad():
+        values = fx.GraphModule(module, prefix)(inputs)
+    packing = settle_packing(values, batch=len(inputs))
+    if packing is None:
+        return None
+    return Cut(
+        prefix=prefix,
+        trained=_last_part(trained, crossing),
+        judged=_last_part(judged, crossing),
+        packing=packing,
+    )
+
+
+class _Tracer(fx.Tracer):
+    """Follows a forward method into the modules that `may_enter` names; all others stay whole."""
+
+    def __init__(self, may_enter: MayEnter) -> None:
+        super().__init__()
+        self.may_enter = may_enter
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not self.may_enter(m, module_qualified_name)
+
+
+def _is_mixed(layer: nn.Module) -> bool:
+    """Say whether only some of a layer's parameters train."""
+    return len({parameter.requires_grad for parameter in layer.parameters()}) > 1
+
+
+def _trace(module: nn.Module, may_enter: MayEnter) -> fx.Graph:
+    _, *others = inspect.signature(module.forward).parameters.values()
+    defaults = {one.name: one.default for one in others if one.default is not one.empty}
+    return _without_idle(_Tracer(may_enter).trace(module, concrete_args=defaults))
+
+
+def _without_idle(graph: fx.Graph) -> fx.Graph:
+    """Drop what nobody reads. Side effect: changes `graph`."""
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+    graph.lint()
+    return graph
+
+
+def _frozen_nodes(module: nn.Module, graph: fx.Graph) -> list[fx.Node]:
+    """Give the nodes whose values are a function of the image alone, in this phase."""
+    frozen: list[fx.Node] = []
+    known: set[fx.Node] = set()
+    for node in graph.nodes:
+        if set(node.all_input_nodes) <= known and _stands_still(module, node):
+            frozen.append(node)
+            known.add(node)
+    return frozen
+
+
+def _stands_still(module: nn.Module, node: fx.Node) -> bool:
+    if node.op == "output":
+        return False
+    if node.op == "call_module":
+        return _is_deterministic(module.get_submodule(str(node.target)))
+    if node.op == "get_attr":
+        return not _attribute(module, str(node.target)).requires_grad
+    if node.op == "placeholder":
+        return True
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return not any(word in name.lower() for word in _RANDOM_WORDS)
+
+
+def _is_deterministic(layer: nn.Module) -> bool:
+    """Say whether a layer neither trains, nor moves statistics, nor draws at random.
+
+    In train mode that is only said of layers that hold nothing, such as pooling.
+    """
+    if any(parameter.requires_grad for parameter in layer.parameters()):
+        return False
+    return not any(part.training and (_holds(part) or _draws(part)) for part in layer.modules())
+
+
+def _holds(layer: nn.Module) -> bool:
+    own = itertools.chain(layer.parameters(recurse=False), layer.buffers(recurse=False))
+    return next(own, None) is not None
+
+
+def _draws(layer: nn.Module) -> bool:
+    """Say whether a layer draws at random in train mode; dropout with a share of 0 does not."""
+    shares = [getattr(layer, name) for name in _SHARES if hasattr(layer, name)]
+    is_random = any(word in type(layer).__name__.lower() for word in _RANDOM_WORDS)
+    return is_random and not (shares and not any(shares))
+
+
+def _attribute(module: nn.Module, name: str) -> Tensor:
+    owner, _, leaf = name.rpartition(".")
+    value: Tensor = getattr(module.get_submodule(owner), leaf)
+    return value
+
+
+def _crossing(graph: fx.Graph, frozen: Collection[fx.Node]) -> tuple[str, ...]:
+    """Name the frozen nodes that others read. Weights are no such node: either side has them."""
+    inside = set(frozen)
+    return tuple(
+        node.name
+        for node in graph.nodes
+        if node in inside
+        and node.op != "get_attr"
+        and any(user not in inside for user in node.users)
+    )
+
+
+def _first_part(frozen: Collection[fx.Node], crossing: Collection[str]) -> fx.Graph:
+    """Give a graph from the image to what crosses."""
+    part = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for node in frozen:
+        copied[node] = part.node_copy(node, copied.__getitem__)
+    part.output(tuple(copied[node] for node in frozen if node.name in crossing))
+    return _without_idle(part)
+
+
+def _last_part(graph: fx.Graph, crossing: Collection[str]) -> fx.Graph:
+    """Give a graph from what crosses to the logits."""
+    part = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        if node.name in crossing:
+            copied[node] = part.placeholder(node.name)
+    for node in graph.nodes:
+        if node in copied or not _is_needed(node, copied):
+            continue
+        copied[node] = part.node_copy(node, copied.__getitem__)
+    return _without_idle(part)
+
+
+def _is_needed(node: fx.Node, copied: Mapping[fx.Node, fx.Node]) -> bool:
+    """Say whether a node can be computed from what crosses and from weights."""
+    return node.op != "placeholder" and all(one in copied for one in node.all_input_nodes)
+
+
+def _is_exact(module: nn.Module, cut: Cut, inputs: Tensor) -> bool:
+    """Say whether prefix and rest give the whole module's bits in train and in evaluation mode."""
+    with _as_it_was(module, inputs.device), torch.no_grad():
+        trained = _agrees(module, cut, inputs, rest=Rest(module, cut.trained, cut.packing))
+        module.eval()
+        return trained and _agrees(module, cut, inputs, rest=Rest(module, cut.judged, cut.packing))
+
+
+def _agrees(module: nn.Module, cut: Cut, inputs: Tensor, *, rest: Rest) -> bool:
+    prefix = Prefix(module, cut)
+    torch.manual_seed(1)
+    features, again = prefix(inputs), prefix(inputs)
+    torch.manual_seed(0)
+    whole = module(inputs)
+    torch.manual_seed(0)
+    return torch.equal(features, again) and torch.equal(rest(features), whole)
+
+
+@contextmanager
+def _as_it_was(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Put back modes, buffers and the random state of torch afterwards."""
+    modes = {part: part.training for part in module.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
