@@ -199,14 +199,16 @@ class Batch:
 
     `inputs` pixels uint8 [B, C, H, W], normalised on the device, or features float [B, ...];
     `targets` int64 [B] or float [B, K]; `rows` int64 [B], positions in the split of the images that
-    are in `inputs`; `weights` float [B] or None. `bad` are the images that were wanted here and
-    could not be read, an entry for each place in the batch.
+    are in `inputs`; `weights` float [B] or None; `drawn` float64 [B, N], what each image drew for
+    the augmentations that are still to come, or None. `bad` are the images that were wanted here
+    and could not be read, an entry for each place in the batch.
     """
 
     inputs: Tensor
     targets: Tensor
     rows: Tensor
     weights: Tensor | None = None
+    drawn: Tensor | None = None
     bad: tuple[BadImage, ...] = ()
 
 
@@ -283,8 +285,8 @@ class RunPlan:
     """Every number of a run, settled before the first batch. Intervals are in steps.
 
     `peak_lr` is the recipe's rate, scaled to the global batch. `save_seconds` is the time between
-    timed checkpoints. `swa_start` and `swa_every` are None without weight averaging. `digest`
-    leaves out the machine.
+    timed checkpoints. `swa_start` and `swa_every` are None without weight averaging. `compiled`
+    says whether steps run by compiled code. `digest` leaves out the machine.
     """
 
     recipe: Recipe
@@ -305,6 +307,7 @@ class RunPlan:
     digest: str
     swa_start: int | None = None
     swa_every: int | None = None
+    compiled: bool = False
 
 
 @dataclass(kw_only=True)

@@ -23,6 +23,7 @@ from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
 from hftune.stop_signals import raise_if_stopped
 from hftune.train.average import owes_average
 from hftune.train.best import best_weights
+from hftune.train.compile_trial import settle_compile, settled_compile
 from hftune.train.loop import train
 from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
 from hftune.train.mirror import restore_from_hub
@@ -101,7 +102,8 @@ def train_and_judge(
     wait_for_all()
     prepared = prepare(recipe, run=run, splits=splits)
     check_same_data(run, prepared.splits)
-    plan, model, splits, world = prepared.plan, prepared.model, prepared.splits, prepared.world
+    model, splits, world = prepared.model, prepared.splits, prepared.world
+    plan = settle_compile(prepared.plan, model, world, begun=settled_compile(run))
     if world.is_first:
         check_space(run, model=model, plan=plan, splits=splits)
         write_run_facts(run, plan, model, splits, world=world)

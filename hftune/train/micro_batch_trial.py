@@ -2,9 +2,10 @@
 
 import copy
 import gc
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hftune.core import Model, Phase, RunPlan
 from hftune.model.freeze import apply_freeze, set_train_mode
@@ -27,7 +28,7 @@ def fits_on_gpu(
 
     Afterwards memory is free again, and weights, buffers and random state are as before.
     """
-    _free_memory()
+    free_memory()
     room = device_memory(device).room
     torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -39,7 +40,7 @@ def fits_on_gpu(
         return False
     finally:
         taken = torch.cuda.max_memory_reserved(device)
-        _free_memory()
+        free_memory()
     return taken <= _SHARE_OF_DEVICE * room
 
 
@@ -47,32 +48,47 @@ def _train(
     plan: RunPlan, model: Model, phase: Phase, *, device: torch.device, teacher: nn.Module | None
 ) -> None:
     """Take a step, then accumulate: gradients, moments and activations are there at once."""
+    module = training_copy(plan, model, phase, device=device)
+    optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
+    beside = nn.Identity() if teacher is None else copy.deepcopy(teacher).to(device)
+    held = torch.empty(copy_bytes(plan, model, phase), dtype=torch.uint8, device=device)
+
+    def forward(inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            beside(inputs)
+        logits: Tensor = module(inputs)
+        return logits
+
+    drawn_pass(plan, model, forward, device=device)
+    optimizer.step()
+    drawn_pass(plan, model, forward, device=device)
+    del held  # the averages of the weights are there until here
+
+
+def training_copy(plan: RunPlan, model: Model, phase: Phase, *, device: torch.device) -> nn.Module:
+    """Give a copy of the module on `device` that trains as in `phase`."""
     layout = memory_layout(plan, model.module)
     module = copy.deepcopy(model.module).to(device).to(memory_format=layout)
     apply_freeze(module, phase.trainable)
     policy = plan.recipe.freeze.batch_norm
     set_train_mode(module, model.layers, trainable=phase.trainable, batch_norm=policy)
-    optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
-    beside = nn.Identity() if teacher is None else copy.deepcopy(teacher).to(device)
-    held = torch.empty(copy_bytes(plan, model, phase), dtype=torch.uint8, device=device)
-    _backward(plan, model, module, beside)
-    optimizer.step()
-    _backward(plan, model, module, beside)
-    del held  # the averages of the weights are there until here
+    return module
 
 
-def _backward(plan: RunPlan, model: Model, module: nn.Module, teacher: nn.Module) -> None:
-    spec, device = model.input_spec, next(module.parameters()).device
-    size = plan.micro_batch_size
+def drawn_pass(
+    plan: RunPlan, model: Model, forward: Callable[[Tensor], Tensor], *, device: torch.device
+) -> None:
+    """Run a micro-batch of drawn images forward and backward, in the run's precision."""
+    spec, size = model.input_spec, plan.micro_batch_size
     inputs = torch.rand(size, spec.channels, spec.height, spec.width, device=device)
     inputs = inputs.to(memory_format=memory_layout(plan, model.module))
     with autocast(plan.precision, device):
-        with torch.no_grad():
-            teacher(inputs)
-        logits = module(inputs)
-    logits.float().square().mean().backward()  # a real loss takes next to nothing as well
+        logits = forward(inputs)
+    loss = logits.float().square().mean()  # a real one takes next to nothing as well
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back the device memory that nothing holds."""
     gc.collect()  # what a failed pass left may lie in rings of references
     torch.cuda.empty_cache()

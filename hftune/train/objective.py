@@ -25,7 +25,7 @@ def example_losses(session: "Session", batch: Batch, *, seed: int) -> Tensor:
         inputs, targets = mix_batch(
             inputs, targets, recipe.data.mix, num_classes=session.split.labels.size, seed=seed
         )
-    logits = session.wrapped(inputs)
+    logits = session.forward(inputs)
     losses = session.loss(logits, targets)
     if session.class_weights is not None:
         losses = losses * example_weights(session.class_weights, targets)

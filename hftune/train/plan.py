@@ -20,6 +20,7 @@ from hftune.recipe.forms import is_duration
 from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe
 from hftune.recipe.show import digest as recipe_digest
 from hftune.train.average import settle_swa
+from hftune.train.compiled import check_compiler
 from hftune.train.trackers import check_trackers
 from hftune.train.world import World, choose_precision
 from hftune.units import parse_duration, parse_span
@@ -51,6 +52,8 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
         recipe.optim.swa, steps_per_epoch=steps_per_epoch, total_steps=total_steps
     )
     precision = choose_precision(recipe.train.precision, world.device)
+    if recipe.train.compile == "on":
+        check_compiler(world.device)
     numbers = {
         "recipe": recipe_digest(recipe),
         "train": splits.train.digest,
@@ -77,6 +80,7 @@ def make_plan(recipe: Recipe, model: Model, splits: Splits, world: World) -> Run
         seed=recipe.train.seed,
         swa_start=swa_start,
         swa_every=swa_every,
+        compiled=recipe.train.compile == "on",
         digest=digest_json(numbers),
     )
 

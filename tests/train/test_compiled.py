@@ -1,0 +1,125 @@
+"""Compiled steps: the same numbers and names, and stopped like any waiting."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hftune.core import RunPlan
+from hftune.errors import DeviceError
+from hftune.recipe.schema import TrainRecipe
+from hftune.train.checkpoint import Memory
+from hftune.train.compile_trial import Trial, settle_compile, settled_compile
+from hftune.train.compiled import check_compiler, compile_mode
+from hftune.train.guides import Guides
+from hftune.train.plan import make_plan
+from hftune.train.run_facts import PLAN_FILE
+from hftune.train.session import Session, open_session
+from hftune.train.step import train_step
+from hftune.train.world import join_world, make_accelerator
+from tests.drawn import drawn_splits, tiny_model, tiny_recipe
+
+TRAIN = TrainRecipe(length="3 epochs", batch_size=8, micro_batch_size=4, precision="fp32")
+
+
+def plan_with(model, **train: object) -> RunPlan:
+    recipe = tiny_recipe(train=replace(TRAIN, **train))
+    return make_plan(recipe, model, drawn_splits(), join_world())
+
+
+def opened(model, plan: RunPlan, memory: Memory) -> Session:
+    return open_session(
+        make_accelerator("fp32"), model, plan.phases[0], plan=plan, split=drawn_splits().train,
+        memory=memory, guides=Guides(),
+    )  # fmt: skip
+
+
+def take_steps(model, plan: RunPlan, memory: Memory, steps: range) -> tuple[list[float], Memory]:
+    session = opened(model, plan, memory)
+    losses = [
+        float(train_step(session, batches, step=step).loss)
+        for step, batches in zip(steps, session.batches(steps.start, steps.stop), strict=True)
+    ]
+    return losses, session.close()
+
+
+@pytest.fixture
+def _only_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the generation of code, which takes a minute: what is traced runs as it is."""
+    compiled = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda module, **_: compiled(module, backend="aot_eager", dynamic=False)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_only_traced")
+def test_steps_names_and_statistics_are_those_of_plain_code():
+    from torch._dynamo.utils import counters
+
+    models = {mode: tiny_model("test_resnet") for mode in ("off", "on")}
+    losses = {}
+    for mode, model in models.items():
+        losses[mode], _ = take_steps(model, plan_with(model, compile=mode), Memory(), range(3))
+        if mode == "on":
+            assert counters["stats"]["unique_graphs"] == 1  # before the first step, and once
+    assert losses["on"] == pytest.approx(losses["off"], abs=1e-6)  # sums in another order
+    plain, traced = (models[mode].module.state_dict() for mode in ("off", "on"))
+    assert list(plain) == list(traced)
+    for name, value in plain.items():
+        assert torch.allclose(traced[name], value, atol=1e-5), name
+
+
+@pytest.mark.chaos
+def test_compiled_steps_go_on_bit_for_bit():
+    straight, broken = tiny_model("test_vit"), tiny_model("test_vit")
+    plan = plan_with(straight, compile="on")
+    take_steps(straight, plan, Memory(), range(4))
+    _, memory = take_steps(broken, plan, Memory(), range(2))
+    take_steps(broken, plan, memory, range(2, 4))
+    other = broken.module.state_dict()
+    assert all(torch.equal(value, other[k]) for k, value in straight.module.state_dict().items())
+
+
+def test_auto_is_off_on_a_cpu_and_a_run_keeps_what_it_was_begun_with():
+    model, world = tiny_model(), join_world()
+    plan = plan_with(model)
+    assert not plan.compiled
+    assert not settle_compile(plan, model, world).compiled
+    assert settle_compile(plan, model, world, begun=True).compiled
+    assert plan_with(model, compile="on").compiled
+    stated = plan_with(model, compile="off")
+    assert not settle_compile(stated, model, world, begun=True).compiled
+
+
+def test_what_a_run_was_begun_with_is_read_from_its_plan(tmp_path):
+    assert settled_compile(tmp_path) is None
+    (tmp_path / PLAN_FILE).write_text('{"compiled": true}', encoding="utf-8")
+    assert settled_compile(tmp_path) is True
+    (tmp_path / PLAN_FILE).write_text("{}", encoding="utf-8")
+    assert settled_compile(tmp_path) is None
+
+
+def test_what_a_run_gains_pays_for_the_compilation_first():
+    trial = Trial(plain=0.5, compiled=0.25, compilation=60.0)
+    assert trial.gain(1000) == 190.0
+    assert trial.gain(100) == -35.0
+
+
+def test_graphs_are_for_steps_that_nothing_cuts(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    plan = plan_with(tiny_model(), micro_batch_size=8)
+    assert compile_mode(plan) == "reduce-overhead"
+    assert compile_mode(replace(plan, accumulation=2)) is None
+    assert compile_mode(replace(plan, world_size=2)) is None
+
+
+def test_a_missing_compiler_is_told_before_anything_else(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(DeviceError) as caught:
+        plan_with(tiny_model(), compile="on")
+    assert caught.value.found == "no no-such-compiler"
+    assert caught.value.remedy == "install g++, or set train.compile=off"
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(DeviceError):
+        check_compiler(torch.device("cuda"))
