@@ -12,14 +12,19 @@ def settings():
     return torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
 
 
-def test_they_hold_inside_and_are_put_back():
-    before = settings()
-    with pytest.raises(KeyError), fast_arithmetic(CUDA):
+def run_that_breaks():
+    with fast_arithmetic(CUDA):
         assert settings() == ("high", True)
         with fast_arithmetic(CUDA):
             pass
         assert settings() == ("high", True)
         raise KeyError
+
+
+def test_they_hold_inside_and_are_put_back():
+    before = settings()
+    with pytest.raises(KeyError):
+        run_that_breaks()
     assert settings() == before == ("highest", False)
 
 

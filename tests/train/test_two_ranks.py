@@ -27,6 +27,7 @@ def test_a_bad_loss_and_scarce_memory_of_one_rank_decide_for_both(tmp_path):
     assert seen[0] == seen[1]
     assert seen[0]["kept"]
     assert seen[0]["size"] == 2
+    assert seen[0]["sent"] == seen[0]["trained"] > 0  # once a step, and nothing that is frozen
     lines = seen[0]["error"].splitlines()
     assert lines[0] == "the loss or its gradient is not finite in step 2 of 9"
     assert "the loss cross_entropy is not finite, though what the model answers is" in lines[1]

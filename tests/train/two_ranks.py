@@ -1,5 +1,7 @@
 """One of two processes: its loss is infinite on rank 1 only, and so is its lack of memory.
 
+What the two exchange for a step is counted.
+
 Writes what it saw to `FOLDER/rank.json`. Started by `test_two_ranks.py` through torch's launcher.
 """
 
@@ -9,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.distributed import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
+from hftune.recipe.schema import UnfreezeStep
 from hftune.train import micro_batch
 from hftune.train.finite import explain_bad_step
 from hftune.train.machine_memory import DeviceMemory
@@ -46,6 +51,24 @@ def see_a_bad_step(rank: int) -> dict[str, object]:
     }
 
 
+def see_what_travels() -> dict[str, int]:
+    """Take a step of the head in two micro-batches; count the bytes that ranks exchange for it."""
+    sent: list[int] = []
+
+    def count(_: object, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
+        sent.append(bucket.buffer().nbytes)
+        return allreduce_hook(None, bucket)
+
+    model = tiny_model("test_resnet")
+    train = replace(TRAIN, micro_batch_size=2)
+    session = opened(model, train=train, unfreeze=(UnfreezeStep(train=("head",)),))
+    session.wrapped.register_comm_hook(None, count)
+    train_step(session, next(session.batches(0, 1)), step=0)
+    session.close()
+    trains = [value for value in model.module.parameters() if value.requires_grad]
+    return {"sent": sum(sent), "trained": sum(value.nbytes for value in trains)}
+
+
 def settle_together(rank: int) -> int:
     """Settle a micro-batch where rank 1 has memory for two images, rank 0 for any number."""
     model, world = tiny_model("test_vit"), join_world()
@@ -59,6 +82,6 @@ def settle_together(rank: int) -> int:
 
 if __name__ == "__main__":
     rank = join_world().rank
-    seen = see_a_bad_step(rank) | {"size": settle_together(rank)}
+    seen = see_a_bad_step(rank) | {"size": settle_together(rank)} | see_what_travels()
     Path(sys.argv[1], f"{rank}.json").write_text(json.dumps(seen))
     torch.distributed.destroy_process_group()
