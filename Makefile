@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick chaos faults check constraints audit clean
+.PHONY: help demo test quick chaos faults bench check constraints audit clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
@@ -12,6 +12,7 @@ help:
 	@echo "make quick   the tests that take seconds, in place of minutes"
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
 	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"
+	@echo "make bench   hftune beside its peers, in benchmarks/RESULTS.md; ARGS=... as in docs/speed.md"
 	@echo "make check   lint, types, floors"
 	@echo "make constraints  the newest versions of all that the container installs, in constraints.txt"
 	@echo "make audit   known vulnerabilities of the versions in constraints.txt; needs a network"
@@ -31,6 +32,9 @@ chaos: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.hub.fault_table docs/hub-failures.md
+
+bench: $(VENV)/.bench
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -66,6 +70,11 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@echo "installing hftune with its dev extra; the first time this downloads several GB"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.python pyproject.toml
+	@echo "installing hftune with its bench extra; the first time this downloads several GB"
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.audit: $(VENV)/.python

@@ -1,0 +1,1 @@
+"""Measurements of hftune beside its peers. `python -m benchmarks` runs the suite."""
