@@ -16,6 +16,7 @@ from torchvision.transforms import Compose
 
 from hftune.core import InputSpec
 from hftune.data.augment import Augmentation, Given, gives_size, make_augmentations
+from hftune.data.batch_augment import Deferred, defer, draw_deferred
 from hftune.errors import ComponentError, ModelError
 from hftune.recipe.schema import Component
 
@@ -43,18 +44,32 @@ class EvalTransform:
 class TrainTransform:
     """Augmentations, then the pixels: (image, random generator) -> uint8 [C, H, W].
 
-    Where no augmentation gives the model's size, the geometry of evaluation comes first.
+    Where no augmentation gives the model's size, the geometry of evaluation comes first. What is
+    `deferred` is left to whoever has the batch.
     """
 
-    def __init__(self, spec: InputSpec, augmentations: Sequence[Augmentation]) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        augmentations: Sequence[Augmentation],
+        deferred: Sequence[Deferred] = (),
+    ) -> None:
         self.spec = spec
         self.channels = _Channels(spec)
         self.augmentations = tuple(augmentations)
+        self.deferred = tuple(deferred)
         sized = any(gives_size(augment) for augment in augmentations)
         self.geometry = None if sized else _evaluation_geometry(spec)
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Tensor:
         """Give the pixels of one decoded image, augmented. Raises ComponentError for its size."""
+        return self.decide(image, rng)[0]
+
+    def decide(self, image: Image, rng: np.random.Generator) -> tuple[Tensor, tuple[float, ...]]:
+        """Give the pixels of one decoded image, and what it draws for the deferred augmentations.
+
+        Raises ComponentError for the image's size.
+        """
         image = self.channels.at_first(image)
         if self.geometry is not None:
             image = self.geometry(image)
@@ -68,7 +83,13 @@ class TrainTransform:
                 allowed=f"{wanted[0]} x {wanted[1]} pixels",
                 where="data.augment",
             )
-        return to_pixels(self.channels.at_last(image))
+        drawn = draw_deferred(self.deferred, image, rng)
+        return to_pixels(self.channels.at_last(image)), drawn
+
+    def deferring(self) -> "TrainTransform":
+        """Give this transform with its last augmentations deferred, as far as they can be."""
+        early, deferred = defer(self.augmentations, channels=self.spec.channels)
+        return TrainTransform(self.spec, early, deferred)
 
 
 class _Channels:
