@@ -94,9 +94,12 @@ class Session:
         if self.kept is not None:
             yield from self.kept.train_batches(self.split, self.order, spec)
             return
+        device = self.accelerator.device
         transform = train_transform(self.model.input_spec, recipe.data.augment)
+        if device.type == "cuda":  # quicker than workers at what it can do as exactly
+            transform = transform.deferring()
         batches = train_batches(self.split, transform, self.order, spec)
-        with closing(prefetched(batches, self.accelerator.device)) as ahead:  # ends the workers
+        with closing(prefetched(batches, device, transform.deferred)) as ahead:  # ends the workers
             yield from ahead
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,17 @@
 """Batches that a side stream copies to the GPU: the same bits, in order, whatever computes."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hftune.core import Batch
+from hftune.data.augment import Given, make_augmentations
+from hftune.data.batch_augment import apply_deferred, defer, draw_deferred
 from hftune.data.image_input import model_inputs, normalise
+from hftune.recipe.schema import Component
 from hftune.train.prefetch import prefetched
 from tests.drawn import tiny_model
 
@@ -66,3 +73,20 @@ def test_pixels_are_normalised_to_the_bits_of_a_cpu(layout: torch.memory_format)
     pixels = torch.arange(256, dtype=torch.uint8).repeat(12).view(1, 3, 32, 32)
     there = model_inputs(pixels, spec, device=torch.device("cuda"), layout=layout)
     assert torch.equal(there.cpu(), normalise(pixels, spec))
+
+
+def test_augmentations_on_the_device_give_the_bits_of_a_cpu() -> None:
+    """All that a batch can take at once, with enough images for every decision to occur."""
+    names = ("color_jitter", "grayscale", "random_erasing", "vertical_flip", "horizontal_flip")
+    given = Given(size=(96, 96), interpolation="bicubic", fill=(124, 116, 104))
+    _, deferred = defer(
+        make_augmentations([Component(name=name) for name in names], given), channels=3
+    )
+    plain = Image.new("RGB", (96, 96))
+    drawn = [draw_deferred(deferred, plain, np.random.default_rng(seed)) for seed in range(16)]
+    numbers = torch.tensor(drawn, dtype=torch.float64)
+    steps = [[replace(batch, drawn=numbers) for batch in step] for step in drawn_steps(3)]
+    ahead = prefetched((one for one in steps), torch.device("cuda"), deferred)
+    for step, there in zip(steps, ahead, strict=True):
+        for batch, one in zip(step, there, strict=True):
+            assert torch.equal(one.inputs.cpu(), apply_deferred(deferred, batch.inputs, numbers))
