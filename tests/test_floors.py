@@ -34,6 +34,7 @@ HOMES = {
     "starlette": ("hub/server/",),
     "uvicorn": ("hub/server/",),
     "matplotlib": ("report/",),
+    "optuna": ("tune/study.py",),
     "tqdm": ("train/",),
     "typer": ("cli/",),
     "rich": ("cli/",),

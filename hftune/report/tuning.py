@@ -17,6 +17,7 @@ class Searched:
     setting: str
     text: str
     axis: Axis
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

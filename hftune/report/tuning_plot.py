@@ -56,13 +56,15 @@ def _draw_slice(axes: Axes, tuning: Tuning, searched: Searched) -> None:
     """Draw the trials' values over one setting."""
     shown = [trial for trial in tuning.trials if trial.value is not None]
     if searched.axis == "choice":
-        texts = searched.text.split("|")
+        texts = searched.choices
         places = [float(texts.index(str(trial.settings[searched.setting]))) for trial in shown]
         axes.set_xticks(range(len(texts)), [_short(text) for text in texts])
         axes.set_xlim(-0.5, len(texts) - 0.5)
     else:
         places = [float(trial.settings[searched.setting]) for trial in shown]
         axes.set_xscale(searched.axis)
+        if searched.axis == "linear" and all(place.is_integer() for place in places):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _draw_trials(axes, tuning, places, shown)
     axes.set_xlabel(searched.setting)
     share = (tuning.importance or {}).get(searched.setting)

@@ -59,9 +59,13 @@ def _problems(source: str, overrides: Sequence[str], dimension: Dimension) -> It
         text = "this cannot be searched: trials of other data or another metric do not compare"
         yield Problem(setting=setting, place=place, text=text)
         return
-    for value in values_to_try(dimension):
-        for text in dict.fromkeys(_wrong(source, [*overrides, f"{setting}={value}"], setting)):
-            yield Problem(setting=setting, place=place, text=text)
+    texts = [
+        text
+        for value in values_to_try(dimension)
+        for text in _wrong(source, [*overrides, f"{setting}={value}"], setting)
+    ]
+    for text in dict.fromkeys(texts):
+        yield Problem(setting=setting, place=place, text=text)
 
 
 def _wrong(source: str, overrides: Sequence[str], setting: str) -> Iterator[str]:
