@@ -34,5 +34,5 @@ class Waiting:
         ways = "more data.workers, " if workers is not None else ""
         return (
             f"{share:.0%} of the time since the last report went into waiting for data: "
-            f"{ways}images stored at a smaller size or fewer augmentations would train faster"
+            f"{ways}a data.decoded_cache that holds all images, or smaller images, would help"
         )

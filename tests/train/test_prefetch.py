@@ -1,5 +1,6 @@
 """On a CPU batches pass through as they are; tests/gpu has the side stream."""
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -11,7 +12,10 @@ from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share
 from hftune.errors import DataError
 from hftune.recipe.schema import Component
+from hftune.train.control import Control, Ready
+from hftune.train.plan import make_plan
 from hftune.train.prefetch import prefetched
+from hftune.train.world import join_world, make_accelerator
 from tests.drawn import drawn_splits, tiny_model
 
 CPU = torch.device("cpu")
@@ -37,6 +41,26 @@ def test_a_cpu_takes_batches_as_they_come() -> None:
     taken = list(prefetched((one for one in given), CPU))
     for (one,), (other,) in zip(taken, given, strict=True):
         assert one.inputs is other.inputs
+
+
+def test_a_stop_ends_the_waiting_and_what_loads(make_recipe, make_tiny_model, make_splits):
+    closed: list[bool] = []
+
+    def stopped() -> Generator[list[Batch], None, None]:
+        try:
+            yield [batch(0)]
+            signal.raise_signal(signal.SIGTERM)
+            yield [batch(1)]
+        finally:
+            closed.append(True)
+
+    plan = make_plan(make_recipe(), make_tiny_model(), make_splits(), join_world())
+    with Control(make_accelerator(plan.precision), plan) as control:
+        ahead = prefetched(stopped(), CPU)
+        assert control.wait_for(ahead).item is not None
+        assert control.wait_for(ahead) == Ready()
+        assert control.agree(1, Ready()).stop
+    assert closed == [True]
 
 
 def test_what_was_deferred_is_done() -> None:
