@@ -33,6 +33,11 @@ class Frozen:
     views: Views
     why_not: str | None
 
+    @property
+    def is_cut(self) -> bool:
+        """Say whether training runs the two parts by themselves, and only the rest is wrapped."""
+        return self.why_not is None
+
 
 def find_frozen(
     accelerator: Accelerator,

@@ -46,7 +46,7 @@ def find_fault(session: "Session", step: int) -> Finding | None:
     if weights:
         fact = f"not finite before this step: {listed(weights)}"
         return Finding(cause="weight", part=0, facts=(fact,))
-    session = session.uncut()  # the images themselves, and the wrapper would talk to other ranks
+    session = session.bare()  # the wrapper would talk to the other ranks
     with closing(session.batches(step, step + 1)) as batches:
         micro_batches = next(batches)
     with untouched(session):
@@ -60,7 +60,7 @@ def find_fault(session: "Session", step: int) -> Finding | None:
 
 def _replay(session: "Session", batch: Batch, *, step: int, part: int) -> Finding | None:
     """Run one micro-batch on the bare module as the step did, forward and where finite backward."""
-    pixels = extent(session.to_device(batch)[0])
+    pixels = extent(session.normalised(batch))
     if not pixels.is_finite:
         spec = session.model.input_spec
         return Finding(

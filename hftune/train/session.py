@@ -107,18 +107,22 @@ class Session:
 
         Where only the rest of a cut model is wrapped, inputs are what its prefix gives.
         """
-        device, spec = self.accelerator.device, self.model.input_spec
-        inputs = model_inputs(batch.inputs, spec, device=device, layout=self.layout)
-        if self.frozen is not None and self.frozen.why_not is None and self.kept is None:
+        inputs = self.normalised(batch)
+        if self.frozen is not None and self.frozen.is_cut and self.kept is None:
             with torch.no_grad(), self.accelerator.autocast():
                 inputs = self.frozen.prefix(inputs)
-        return inputs, batch.targets.to(device, non_blocking=True)
+        return inputs, batch.targets.to(self.accelerator.device, non_blocking=True)
 
-    def uncut(self) -> "Session":
-        """Give this session with its bare, whole module in place of what is wrapped and kept."""
-        return replace(
-            self, wrapped=self.module, frozen=None, kept=None, kept_val=None, compiled=None
-        )
+    def normalised(self, batch: Batch) -> Tensor:
+        """Give inputs on the device, normalised and in the recipe's layout; features as they are."""
+        device, spec = self.accelerator.device, self.model.input_spec
+        return model_inputs(batch.inputs, spec, device=device, layout=self.layout)
+
+    def bare(self) -> "Session":
+        """Give this session over images again, with the bare layers of what is wrapped."""
+        frozen = self.frozen
+        wrapped = frozen.rest if frozen is not None and frozen.is_cut else self.module
+        return replace(self, wrapped=wrapped, kept=None, compiled=None)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Give the logits of the wrapped module, by compiled code where the plan says so."""
@@ -211,8 +215,7 @@ def open_session(
         module, model.layers, trainable=phase.trainable, batch_norm=plan.recipe.freeze.batch_norm
     )
     frozen = find_frozen(accelerator, plan, model, phase, layout=layout)
-    is_cut = frozen is not None and frozen.why_not is None
-    core = frozen.rest if frozen is not None and is_cut else module
+    core = frozen.rest if frozen is not None and frozen.is_cut else module
     # The optimizer's state lies where it belongs already.
     wrapped, prepared = accelerator.prepare(core, optimizer, device_placement=[True, False])
     if memory.scaler and accelerator.scaler is not None:
@@ -248,9 +251,9 @@ def _make_order(plan: RunPlan, split: Split, frozen: Frozen | None) -> Order:
     order = make_order(
         split, batch_size=plan.batch_size, seed=plan.seed, balance=plan.recipe.data.balance
     )
-    if frozen is None or frozen.why_not is not None or frozen.views.seed is None:
-        return order
-    return replace(order, views=frozen.views.number)
+    if frozen is not None and frozen.is_cut and frozen.views.seed is not None:
+        return replace(order, views=frozen.views.number)
+    return order
 
 
 def memory_layout(plan: RunPlan, module: nn.Module) -> torch.memory_format:
