@@ -7,6 +7,7 @@ Every run is a fresh process. The peers of a workload take turns, as often as it
 
 import argparse
 import shutil
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +28,7 @@ CHECKPOINTS = "W7"
 def main() -> None:
     """Run what was asked for and write the page."""
     settings, wanted = read_command_line()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with all it started
     known = facts([Path(sys.executable).name, "-m", "benchmarks", *sys.argv[1:]])
     rows: list[Row] = []
     settings.folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-import torch
 
 from hftune.train.allocator import find_machine, with_jemalloc
 
@@ -58,7 +57,7 @@ def facts(command: Sequence[str]) -> dict[str, str]:
         "command": f"`{' '.join(command)}`",
         "processor": f"{processor()}, {psutil.cpu_count(logical=True)} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "GPU": gpu_name(),
         "load of the machine as it began": f"{os.getloadavg()[0]:.1f}",
         "Python": platform.python_version(),
     }
@@ -68,6 +67,14 @@ def facts(command: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             known[package] = "not installed"
     return known | {"commit of hftune": commit()}
+
+
+def gpu_name() -> str:
+    """Give the first GPU's name as its driver says it; so this process takes no memory there."""
+    if shutil.which("nvidia-smi") is None:
+        return "none"
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", "0"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def processor() -> str:

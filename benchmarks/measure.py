@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 import psutil
 
@@ -78,24 +79,35 @@ def measure(
         )  # fmt: skip
         alarm = threading.Timer(end.seconds or threading.TIMEOUT_MAX, _late, (process, row))
         alarm.start()
-        assert process.stdout is not None
-        with PeakMemory(process.pid) as memory, process.stdout:
-            for line in process.stdout:
-                if end.has_come(row):
-                    continue  # until all that the peer started is gone, and nobody holds the pipe
-                if line.startswith(MARK):
-                    event = json.loads(line.removeprefix(MARK))
-                    note(row, event, seconds=time.perf_counter() - started, end=end)
-                else:
-                    errors.write(line)
-                if end.has_come(row):
-                    _kill(process)
-        code = process.wait()
-        alarm.cancel()
+        try:
+            with PeakMemory(process.pid) as memory:
+                _listen(process, row, started=started, end=end, log=errors)
+            code = process.wait()
+        finally:  # nothing that was started outlives an interrupted suite
+            alarm.cancel()
+            _kill(process)
     row.whole_seconds = None if end.has_come(row) else time.perf_counter() - started
     row.peak_mib, row.gpu_peak_mib = memory.peak_mib, memory.gpu_peak_mib
     if code != 0 and row.status == "done" and not end.has_come(row):
         row.status = "failed"
+
+
+def _listen(
+    process: subprocess.Popen[str], row: Row, *, started: float, end: End, log: TextIO
+) -> None:
+    """Take what a peer tells until it and all that it started are gone; end it where it is due."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if end.has_come(row):
+                continue  # until nobody holds the pipe
+            if not line.startswith(MARK):
+                log.write(line)
+                continue
+            event = json.loads(line.removeprefix(MARK))
+            note(row, event, seconds=time.perf_counter() - started, end=end)
+            if end.has_come(row):
+                _kill(process)
 
 
 def note(row: Row, event: Mapping[str, object], *, seconds: float, end: End) -> None:
@@ -140,7 +152,7 @@ class PeakMemory:
         self.thread.join()
 
     def _watch(self) -> None:
-        has_gpu = Path("/dev/nvidiactl").exists()
+        has_gpu = shutil.which("nvidia-smi") is not None
         while not self.over.wait(_SAMPLE_SECONDS):
             self._look()
             if has_gpu:

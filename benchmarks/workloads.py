@@ -127,7 +127,7 @@ WORKLOADS = {
     ),
     "W2V": Workload(
         title="head only, ten epochs, with augmentation; hftune keeps four views of each image",
-        images=Images(kind="sure", train=256, val=128),
+        images=Images(kind="sure", train=128, val=128),
         figure="whole_seconds",
         words=("--trains", "head", "--lr", "2e-3", "--augment"),
         settings=('train.cache={"views": 4}',),
@@ -142,7 +142,7 @@ WORKLOADS = {
         words=("--trains", "second-half"),
         peers=FREEZING,
         epochs=5,
-        repeats=2,
+        repeats=1,
         bars=(Bar(least=2.5),),
     ),
     "W4": Workload(
@@ -150,7 +150,7 @@ WORKLOADS = {
         images=Images(kind="elpv"),
         figure="reached_seconds",
         words=("--augment", "--min-scale", "0.6", "--judge-every-epoch", "--lr", "3e-4"),
-        peers=("plain", "accelerate", "trainer", "fastai", "timm", HFTUNE),
+        peers=("plain", "trainer", "fastai", "timm", HFTUNE),
         epochs=6,
         repeats=1,
         until=0.86,
@@ -158,7 +158,7 @@ WORKLOADS = {
     ),
     "W5": Workload(
         title="evaluation, from image files, second pass",
-        images=Images(kind="sure", train=32, val=512),
+        images=Images(kind="sure", train=32, val=256),
         figure="judging_images_per_second",
         words=("--mode", "evaluate"),
         peers=FREEZING,

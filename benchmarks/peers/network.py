@@ -1,7 +1,6 @@
 """What every peer takes from timm: the network, what is frozen in it, and its transforms."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import timm
@@ -10,17 +9,15 @@ from timm.data import resolve_data_config
 from torch import Tensor, nn
 from torchvision import transforms
 
-from benchmarks.peers.parts import parts_of
+from benchmarks.peers.parts import count_classes, parts_of
 from benchmarks.peers.task import Task, say
-
-NUM_CLASSES = 2
 
 
 def load_network(task: Task) -> nn.Module:
     """Give the pretrained network with a new head, as timm starts it, and freeze by the task."""
     torch.manual_seed(task.seed)
     network: nn.Module = timm.create_model(
-        f"local-dir:{task.weights}", pretrained=True, num_classes=NUM_CLASSES
+        f"local-dir:{task.weights}", pretrained=True, num_classes=count_classes(task.images)
     )
     for module in frozen_modules(network, task):
         module.requires_grad_(requires_grad=False)
@@ -84,8 +81,3 @@ def tell_answers(answers: np.ndarray, targets: np.ndarray) -> None:
         balanced_accuracy=float(np.mean(recalls)),
         num_images=len(targets),
     )
-
-
-def class_names(images: Path) -> list[str]:
-    """Give the classes of an image folder in the order of their positions."""
-    return sorted(folder.name for folder in (images / "train").iterdir())

@@ -41,3 +41,8 @@ def read_config(weights: Path) -> dict[str, str]:
     """Read config.json of a folder of timm's format."""
     config: dict[str, str] = json.loads((weights / "config.json").read_text())
     return config
+
+
+def count_classes(images: Path) -> int:
+    """Give the number of classes of an image folder."""
+    return sum(1 for folder in (images / "train").iterdir() if folder.is_dir())

@@ -1,20 +1,23 @@
 """timm's train.py from a checkout of its repository: `--options CHECKOUT` names the folder.
 
-It cannot freeze, and its own lines give the rate; summary.csv gives the accuracy.
+It cannot freeze. Its own lines give the seconds of its steps, and the accuracy.
 """
 
-import csv
 import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.peers.parts import read_config
+from benchmarks.peers.parts import count_classes, read_config
 from benchmarks.peers.task import MARK, WARM_UP_STEPS, Task, read_task, say
 
 # Train: 0 [   7/8 (100%)]  Loss: 0.6 (0.7)  Time: 4.1s,    7.8/s  (4.2s,    7.6/s)  LR: ...
 _STEP = re.compile(r"Train: \d+ \[.*?Time: (?P<seconds>[\d.]+)s")
+# Test: [   3/3]  Time: 0.5 (0.6)  Loss: 0.5 (0.5)  Acc@1:  75.000 ( 80.469)  Acc@5: ...
+_JUDGED = re.compile(
+    r"Test: \[ *(?P<at>\d+)/(?P<last>\d+)\].*Acc@1: *[\d.]+ \( *(?P<mean>[\d.]+)\)"
+)
 
 
 def main(task: Task) -> None:
@@ -33,10 +36,6 @@ def main(task: Task) -> None:
     after = seconds[WARM_UP_STEPS:]
     rate = task.batch_size * len(after) / sum(after) if after else None
     say("trained", images_per_second=rate, seconds=sum(seconds))
-    (summary,) = task.scratch.rglob("summary.csv")
-    with summary.open() as stream:
-        last = list(csv.DictReader(stream))[-1]
-    say("judged", accuracy=float(last["eval_top1"]) / 100, balanced_accuracy=None)
 
 
 def command(task: Task, checkout: Path) -> list[str]:
@@ -48,7 +47,8 @@ def command(task: Task, checkout: Path) -> list[str]:
     ]
     return [
         *(sys.executable, str(checkout / "train.py"), str(task.images)),
-        *("--train-split", "train", "--val-split", "val", "--num-classes", "2"),
+        *("--train-split", "train", "--val-split", "val", "--num-classes"),
+        str(count_classes(task.images)),
         *("--model", read_config(task.weights)["architecture"], "--pretrained"),
         *("--pretrained-path", str(task.weights / "model.safetensors")),
         *("--epochs", str(task.epochs), "--batch-size", str(task.batch_size)),
@@ -71,9 +71,12 @@ def task_device() -> list[str]:
 
 
 def read_steps(lines: Iterable[str]) -> list[float]:
-    """Give the seconds of every step from the script's lines, telling of the first."""
+    """Give the seconds of every step from the script's lines; tell of the first and of accuracy."""
     seconds: list[float] = []
     for line in lines:
+        judged = _JUDGED.search(line)
+        if judged is not None and judged["at"] == judged["last"]:
+            say("judged", accuracy=float(judged["mean"]) / 100, balanced_accuracy=None)
         found = _STEP.search(line)
         if found is None:
             print(line.replace(MARK, ""), end="")

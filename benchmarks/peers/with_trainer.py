@@ -15,13 +15,13 @@ from transformers import (
 )
 
 from benchmarks.peers.network import (
-    NUM_CLASSES,
     eval_transform,
     frozen_modules,
     hold_still,
     tell_answers,
     train_transform,
 )
+from benchmarks.peers.parts import count_classes
 from benchmarks.peers.task import Clock, Task, read_task, say
 
 
@@ -64,7 +64,7 @@ def main(task: Task) -> None:
     """Train and judge, or only judge."""
     torch.manual_seed(task.seed)
     model = AutoModelForImageClassification.from_pretrained(
-        task.weights, num_labels=NUM_CLASSES, ignore_mismatched_sizes=True
+        task.weights, num_labels=count_classes(task.images), ignore_mismatched_sizes=True
     )
     frozen = frozen_modules(model.timm_model, task)
     for module in frozen:

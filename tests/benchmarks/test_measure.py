@@ -52,9 +52,7 @@ def test_a_run_that_fails_says_so_and_leaves_its_words(tmp_path: Path) -> None:
     assert "no such network" in (tmp_path / "log.txt").read_text()
 
 
-@pytest.mark.parametrize(
-    "end", [End(at_first_step=True), End(accuracy=0.8), End(seconds=3)], ids=str
-)
+@pytest.mark.parametrize("end", [End(at_first_step=True), End(accuracy=0.8)], ids=str)
 def test_an_end_from_outside_ends_all_that_the_peer_started(end: End, tmp_path: Path) -> None:
     row = run(
         """
@@ -68,10 +66,15 @@ def test_an_end_from_outside_ends_all_that_the_peer_started(end: End, tmp_path: 
         tmp_path,
         end,
     )
-    assert row.status == ("done" if end.seconds is None else "stopped")
+    assert row.status == "done"
     assert (row.reached_seconds is not None) == (end.accuracy is not None)
     child = int((tmp_path / "log.txt").read_text())
     assert has_ended(child)
+
+
+def test_a_run_past_its_time_is_stopped(tmp_path: Path) -> None:
+    row = run("time.sleep(600)", tmp_path, End(seconds=0.5))
+    assert row.status == "stopped"
 
 
 def test_memory_of_children_counts(tmp_path: Path) -> None:

@@ -81,16 +81,22 @@ def test_hftune_s_recipe_is_one(tmp_path: Path) -> None:
     assert [one.name for one in recipe.data.augment] == ["random_resized_crop", "horizontal_flip"]
 
 
-def test_timm_s_lines_give_the_seconds_of_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_timm_s_lines_give_the_seconds_of_each_step_and_the_accuracy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     lines = [
         "Scheduled epochs: 1. LR stepped per epoch.\n",
         "Train: 0 [   0/8 (  0%)]  Loss: 3.9 (3.9)  Time: 6.125s,    5.22/s  (6.125s,    5.22/s)"
         "  LR: 5.000e-04  Data: 1.2 (1.2)\n",
         "Train: 0 [   1/8 ( 14%)]  Loss: 3.1 (3.5)  Time: 4.250s,    7.53/s  (5.188s,    6.17/s)"
         "  LR: 5.000e-04  Data: 0.0 (0.6)\n",
+        "Test: [   0/1]  Time: 1.0 (1.0)  Loss:   0.5 ( 0.5)  Acc@1:  75.000 ( 75.000)\n",
+        "Test: [   1/1]  Time: 1.0 (1.0)  Loss:   0.5 ( 0.5)  Acc@1:  87.500 ( 81.250)\n",
     ]
     assert read_steps(lines) == [6.125, 4.25]
-    assert capsys.readouterr().out.count("first_step") == 1
+    told = [json.loads(line[6:]) for line in capsys.readouterr().out.splitlines() if "{" in line]
+    assert [fact["event"] for fact in told] == ["first_step", "judged"]
+    assert told[1]["accuracy"] == 0.8125
 
 
 def test_a_profile_counts_samples_by_the_innermost_function() -> None:
