@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Row
-from benchmarks.suite import Settings, environment_of, peer_command, prepare
+from benchmarks.environment import peer_environment
+from benchmarks.suite import Settings, peer_command, prepare
 from benchmarks.workloads import HFTUNE
 
 TARGET = Path(__file__).parent / "profiles"
 _MOST_LINES = 25
+# Starts hftune and waits for it; that is no part of what is looked at.
+_WATCHER = "with_hftune.py"
 
 
 def write_profiles(settings: Settings, workloads: Sequence[str]) -> None:
@@ -35,14 +37,14 @@ def record(name: str, peer: str, settings: Settings) -> list[str]:
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
         scratch = Path(folder)
         folded = scratch / "stacks.txt"
-        row = Row(workload=name, peer=peer, repeat=0)
         command = peer_command(peer, prepared, settings, scratch=scratch / "peer")
         subprocess.run(
             [
                 *("py-spy", "record", "--subprocesses", "--rate", "50", "--format", "raw"),
                 *("--output", str(folded), "--", *command),
             ],
-            env=environment_of(row, settings, scratch),
+            # Settled beforehand: py-spy does not follow a command that starts itself anew.
+            env=peer_environment(scratch, keeps_memory=True),
             check=True,
         )
         return folded.read_text().splitlines()
@@ -53,7 +55,9 @@ def summary(stacks: Iterable[str]) -> str:
     own: Counter[str] = Counter()
     for line in stacks:
         stack, _, count = line.rpartition(" ")
-        own[_function(stack.split(";")[-1])] += int(count)
+        frames = [frame for frame in stack.split(";") if not frame.startswith("process ")]
+        if frames and _WATCHER not in stack:
+            own[_function(frames[-1])] += int(count)
     total = own.total()
     lines = [f"{total} samples.", "", "| share | function |", "|---:|---|"]
     lines += [

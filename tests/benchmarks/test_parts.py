@@ -105,7 +105,10 @@ def test_a_profile_counts_samples_by_the_innermost_function() -> None:
             "main (run.py:1);train (loop.py:2);conv2d (torch/nn/functional.py:30) 3",
             "main (run.py:1);conv2d (/a/torch/nn/functional.py:31) 5",
             "main (run.py:1);load (data.py:4) 2",
+            'process 7:"python -m hftune";main (run.py:1);load (data.py:4) 10',
+            'process 7:"python -m hftune" 90',
+            "main (benchmarks/peers/with_hftune.py:30);wait (subprocess.py:4) 900",
         ]
     )
-    assert "10 samples." in text
-    assert "| 80.0% | conv2d (nn/functional.py) |" in text
+    assert "20 samples." in text
+    assert "| 40.0% | conv2d (nn/functional.py) |" in text
