@@ -1,5 +1,6 @@
 """Compiled steps: the same numbers and names, and stopped like any waiting."""
 
+import signal
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from hftune.core import RunPlan
 from hftune.errors import DeviceError
 from hftune.recipe.schema import TrainRecipe
-from hftune.train.checkpoint import Memory
+from hftune.train import session
+from hftune.train.checkpoint import CHECKPOINTS, Memory, list_checkpoints
 from hftune.train.compile_trial import Trial, settle_compile, settled_compile
 from hftune.train.compiled import check_compiler, compile_mode
 from hftune.train.guides import Guides
+from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.run_facts import PLAN_FILE
 from hftune.train.session import Session, open_session
@@ -35,12 +38,12 @@ def opened(model, plan: RunPlan, memory: Memory) -> Session:
 
 
 def take_steps(model, plan: RunPlan, memory: Memory, steps: range) -> tuple[list[float], Memory]:
-    session = opened(model, plan, memory)
+    phase = opened(model, plan, memory)
     losses = [
-        float(train_step(session, batches, step=step).loss)
-        for step, batches in zip(steps, session.batches(steps.start, steps.stop), strict=True)
+        float(train_step(phase, batches, step=step).loss)
+        for step, batches in zip(steps, phase.batches(steps.start, steps.stop), strict=True)
     ]
-    return losses, session.close()
+    return losses, phase.close()
 
 
 @pytest.fixture
@@ -79,6 +82,26 @@ def test_compiled_steps_go_on_bit_for_bit():
     take_steps(broken, plan, memory, range(2, 4))
     other = broken.module.state_dict()
     assert all(torch.equal(value, other[k]) for k, value in straight.module.state_dict().items())
+
+
+class StopsInstead:
+    """In place of a compilation, which takes long enough for a stop to come."""
+
+    is_ready = False
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def make_ready(self, *_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_stop_while_compiling_keeps_a_checkpoint(run, monkeypatch):
+    monkeypatch.setattr(session, "Compiled", StopsInstead)
+    model = tiny_model("test_vit")
+    progress = train(plan_with(model, compile="on"), model, drawn_splits(), run)
+    assert progress.step == 0
+    assert [path.name for path in list_checkpoints(run / CHECKPOINTS)] == ["step-00000000"]
 
 
 def test_auto_is_off_on_a_cpu_and_a_run_keeps_what_it_was_begun_with():
