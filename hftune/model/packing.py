@@ -79,7 +79,7 @@ def _piece(tensor: Tensor) -> Piece:
 
 
 def _as_it_was(piece: Piece, part: Tensor) -> Tensor:
-    part = part.to(piece.dtype)
+    part = part.to(piece.dtype).contiguous()
     if piece.is_last:
         channels, height, width = piece.shape
         return part.reshape(-1, height, width, channels).permute(0, 3, 1, 2)

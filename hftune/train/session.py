@@ -114,7 +114,7 @@ class Session:
         return inputs, batch.targets.to(self.accelerator.device, non_blocking=True)
 
     def normalised(self, batch: Batch) -> Tensor:
-        """Give inputs on the device, normalised and in the recipe's layout; features as they are."""
+        """Give inputs on the device, pixels normalised and in the recipe's layout."""
         device, spec = self.accelerator.device, self.model.input_spec
         return model_inputs(batch.inputs, spec, device=device, layout=self.layout)
 
