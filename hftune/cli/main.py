@@ -5,6 +5,7 @@
 """
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from hftune import __version__
 from hftune.errors import HftuneError, RequestError, Stopped
 from hftune.log import configure, guard_tracebacks
 from hftune.stop_signals import StopRequested, leave, listening
+from hftune.train.allocator import SWITCH, settle_allocator, settled_allocator
 from hftune.train.liveness import lost_processes, part, speaks
+
+logger = logging.getLogger(__name__)
 
 # verb -> (module, help). A module is imported when its verb is used, so help stays instant.
 VERBS = {
@@ -112,11 +116,15 @@ def main(
 ) -> None:
     """Fine-tune image classifiers: a backbone from the Hub, your classes, safetensors back."""
     configure(rank=int(os.environ.get("RANK", "0")), debug=debug)
+    settled = settled_allocator()
+    if settled is not None:
+        logger.info("allocator: %s (%s=off leaves the system's)", settled, SWITCH)
 
 
 def run() -> None:
     """Run the command line; end the process with the exit code of what happened."""
     guard_tracebacks()
+    settle_allocator(sys.argv[1:])
     code = invoke(sys.argv[1:])
     if code == Stopped.exit_code:
         part()

@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from hftune.core import Precision
 from hftune.errors import DeviceError, LostProcessError
 from hftune.train.liveness import BEAT_SECONDS, watch_others
+from hftune.train.threads import settle_threads
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ def join_world(*, beat: float = BEAT_SECONDS) -> World:
     """Join the processes that the launcher started, or stand alone.
 
     Side effect: on the first call, initialises the process group and begins to watch the other
-    processes, with one sign of life in `beat` seconds. Called by every rank. Raises DeviceError
-    where a launcher's processes would not form one group, LostProcessError where one is missing.
+    processes, with one sign of life in `beat` seconds; sets torch's threads. Called by every rank.
+    Raises DeviceError where a launcher's processes would not form one group, LostProcessError
+    where one is missing.
     """
     meeting = _meet(beat)
     # Without this word Accelerate leaves each process of a CPU launch in a world of its own.
@@ -66,7 +68,9 @@ def join_world(*, beat: float = BEAT_SECONDS) -> World:
             found=f"{started} processes were started, {state.num_processes} joined",
             remedy="start one process, or check the launcher's device settings",
         )
-    wanted = processes_wanted(_launcher_line())
+    line = _launcher_line()
+    settle_threads(get_cpu_distributed_information().local_world_size, line)
+    wanted = processes_wanted(line)
     if wanted > state.num_processes:
         logger.warning(
             "the launcher was asked for %d processes and started %d; on a CPU `accelerate launch` "
