@@ -27,7 +27,7 @@ ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None]
 
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _MOST_WORKERS = 16
-# To fork a worker beside a model in memory, and to end it, takes some tenths of a second.
+# To fork a worker beside a model in memory, and to end it, takes about 0.2 s of processor time.
 _WORTH_SECONDS = 0.5
 
 

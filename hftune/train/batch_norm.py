@@ -22,6 +22,7 @@ from hftune.recipe.schema import Recipe
 from hftune.train.control import Control
 from hftune.train.evaluate import MOST_IMAGES, Judge
 from hftune.train.plan import stated_micro_batch
+from hftune.train.prefetch import prefetched
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -134,9 +135,9 @@ def statistics_batches(
         ),
     )
     bad: list[BadImage] = []
-    with closing(batches):
+    with closing(prefetched(batches, accelerator.device)) as ahead:
         for _ in range(-(-batching.number // ranks)):
-            step = next(batches, None)
+            step = next(ahead, None)
             bad.extend(() if step is None else step[0].bad)
             yield (
                 None
