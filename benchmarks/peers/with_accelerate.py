@@ -31,14 +31,14 @@ def main(task: Task) -> None:
         drop_last=True,
         num_workers=task.workers,
         persistent_workers=task.workers > 0,
-        pin_memory=True,
+        pin_memory=torch.cuda.is_available(),
     )
     val = DataLoader(
         ImageFolder(task.images / "val", eval_transform(network)),
         batch_size=share,
         num_workers=task.workers,
         persistent_workers=task.workers > 0,
-        pin_memory=True,
+        pin_memory=torch.cuda.is_available(),
     )
     frozen = frozen_modules(network, task)
     learnable = [value for value in network.parameters() if value.requires_grad]
