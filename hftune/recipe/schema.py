@@ -238,7 +238,7 @@ class CacheRecipe:
 
     # auto: where it changes no result, or `views` is set, and saves time; on: wherever possible.
     features: Literal["auto", "on", "off"] = "auto"
-    # Augmented versions kept of each image, one taken per epoch; null: none, so no augmentation.
+    # Augmented versions kept of each image, one per epoch; null: none of images that are augmented.
     views: Annotated[int, Ge(1)] | None = None
     # As computed in the precision of the run, or rounded to bf16, half of fp32's size.
     dtype: Literal["run", "bf16"] = "run"
