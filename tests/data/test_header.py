@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hftune.data.header import Note, read_header
+from hftune.data.decode import decode
+from hftune.data.header import Note, decoded_bytes, read_header
 from hftune.errors import DataError
 from tests.data.test_decode import ORIENTATION, stored
+from tests.fuzz.images import good_images
 
 
 def kinds(source: bytes | Path) -> list[str]:
@@ -154,3 +156,17 @@ def test_damaged_headers_end_in_nothing_else_than_a_refusal(form: str, photo: Im
         for place in rng.integers(4, min(len(damaged), 400), size=8):
             damaged[place] = rng.integers(256)
         assert (refusal(bytes(damaged)) or "enormous").startswith("enormous")
+
+
+@pytest.mark.parametrize("draft", [None, 8])
+@pytest.mark.parametrize("name", good_images())
+def test_what_an_image_takes_once_decoded_is_known_from_its_header(
+    name: str, draft: int | None
+) -> None:
+    content = good_images()[name]
+    pixels = np.asarray(decode(content, name=name, draft=draft))
+    assert decoded_bytes(content, draft=draft) == pixels.nbytes
+
+
+def test_what_is_no_image_takes_nothing() -> None:
+    assert decoded_bytes(b"no image") == 0
