@@ -106,7 +106,8 @@ class Study:
             return False
         trial = self._stored(number)
         trial.intermediate_values = dict(enumerate(values, start=1))
-        return MedianPruner(n_startup_trials=_BEFORE_PRUNING).prune(self._study, trial)
+        pruner = MedianPruner(n_startup_trials=_BEFORE_PRUNING)
+        return bool(pruner.prune(self._study, trial))  # NumPy's own is no JSON value
 
     def drawn(self, number: int) -> Mapping[str, Value]:
         """Give what a trial was given."""
