@@ -73,6 +73,15 @@ class StopSignals:
         finally:
             self._is_noting = before
 
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Note a signal while the body runs; raise it afterwards where it would have been raised."""
+        was_noting = self._is_noting
+        with self.noting():
+            yield
+        if not was_noting:
+            self.raise_if_received()
+
     def raise_if_received(self) -> None:
         """Raise StopRequested where a signal came."""
         if self.received is not None:
@@ -165,6 +174,15 @@ def raise_if_stopped() -> None:
     """Raise StopRequested where a stop was asked for and only noted so far."""
     if _active is not None:
         _active.raise_if_received()
+
+
+def held_back() -> contextlib.AbstractContextManager[None]:
+    """Give a context that no stop signal leaves half done; one that came is raised after it.
+
+    For what breaks when it is left in the middle, and takes moments. Blocking the signal would not
+    do: the system hands it to another thread, and Python calls the handler in the main one.
+    """
+    return contextlib.nullcontext() if _active is None else _active.held_back()
 
 
 def leave(code: int) -> None:

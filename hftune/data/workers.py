@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hftune.errors import AbilityError, HftuneError
+from hftune.stop_signals import held_back
 
 Ask = TypeVar("Ask")
 Made = TypeVar("Made")
@@ -62,7 +63,7 @@ def produce(
     Raises what `make` raises where that is an HftuneError, and AbilityError for a lost worker or
     where shared memory has no room left.
     """
-    with _starting_workers():
+    with held_back(), _starting_workers():
         loader: DataLoader[Made | HftuneError] = DataLoader(
             _Made(make),
             sampler=asks,

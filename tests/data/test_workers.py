@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from hftune.data.workers import available_cores, enough_workers, produce
 from hftune.errors import AbilityError, DataError
+from hftune.stop_signals import StopRequested, listening
 
 
 def double(ask: int) -> int:
@@ -61,6 +64,22 @@ def test_a_worker_is_silent_about_a_trainer_that_left_and_about_nothing_else(
     said = capfd.readouterr().err
     assert "OSError: something else" in said
     assert "ConnectionResetError: the trainer left" not in said
+
+
+def test_a_stop_while_workers_start_is_raised_once_they_have() -> None:
+    class Asks:
+        def __iter__(self) -> Iterator[int]:  # called before torch's own iterator is whole
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            started.append(True)
+            return iter(range(3))
+
+    started: list[bool] = []
+    with listening(), pytest.raises(StopRequested):
+        next(produce(double, Asks(), workers=1))
+    assert started
+    gc.collect()
+    assert multiprocessing.active_children() == []
 
 
 def test_an_exhausted_producer_leaves_no_workers() -> None:
