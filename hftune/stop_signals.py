@@ -75,7 +75,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
-        """Note a signal while the body runs; raise it afterwards where it would have been raised."""
+        """Note a signal while the body runs; afterwards raise it where it would have been."""
         was_noting = self._is_noting
         with self.noting():
             yield
