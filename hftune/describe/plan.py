@@ -10,6 +10,7 @@ from hftune.describe.layers import Layers, head_text, share_text
 from hftune.describe.phase_tables import PhaseGroups, group_table, phase_table
 from hftune.describe.recipe import component_text
 from hftune.recipe.schema import Recipe
+from hftune.train.frozen import frozen_text
 from hftune.train.memory import LEFT_OUT, PhaseMemory
 from hftune.train.plan import best_of, loss_of, metrics_of, plan_groups
 from hftune.units import format_duration, format_size
@@ -124,8 +125,11 @@ def _optimizer_facts(plan: RunPlan) -> dict[str, Cell]:
 
 
 def _extras(recipe: Recipe, plan: RunPlan) -> Iterator[tuple[str, Cell]]:
-    """Give what is off unless a recipe asks for it."""
+    """Give what is off unless a recipe asks for it, and what becomes of frozen layers."""
     data, optim = recipe.data, recipe.optim
+    frozen = frozen_text(plan)
+    if frozen is not None:
+        yield "frozen layers", frozen
     if data.augment:
         yield "augmentation", "; ".join(component_text(part) for part in data.augment)
     if data.mix.is_on:

@@ -75,6 +75,19 @@ def find_frozen(
     )
 
 
+def frozen_text(plan: RunPlan) -> str | None:
+    """Say what a plan means for frozen layers; None where every phase trains from the start on."""
+    labels = [f"'{phase.label}'" for phase in plan.phases if phase.frozen_prefix is not None]
+    if not labels:
+        return None
+    views, why_not = settle_views(plan.recipe)
+    where = f"while {', '.join(labels)} trains"
+    if plan.recipe.train.cache.features == "off" or why_not is not None:
+        return f"run in every epoch {where}: {why_not or 'train.cache.features is off'}"
+    versions = "" if views.seed is None else f", {views.number} augmented versions of each"
+    return f"run once per image {where}{versions}, as far as it saves time and fits"
+
+
 def settle_views(recipe: Recipe) -> tuple[Views, str | None]:
     """Give how training images come to a prefix, and what keeps its output from being kept."""
     augment, wanted = recipe.data.augment, recipe.train.cache.views
