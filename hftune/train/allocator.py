@@ -91,7 +91,8 @@ def is_own_command(arguments: Sequence[str]) -> bool:
     A program of somebody else's that runs our command line may have done what must not be done
     twice.
     """
-    return Path(arguments[0]).name in ("hftune", "__main__.py")
+    program = Path(arguments[0])
+    return program.name == "hftune" or program.parts[-2:] == ("hftune", "__main__.py")
 
 
 def with_jemalloc(environment: Mapping[str, str], library: Path) -> dict[str, str]:

@@ -106,7 +106,13 @@ def test_what_was_preloaded_stays_so():
 
 @pytest.mark.parametrize(
     ("program", "is_own"),
-    [("/usr/bin/hftune", True), ("/x/hftune/__main__.py", True), ("-c", False), ("run.py", False)],
+    [
+        ("/usr/bin/hftune", True),
+        ("/x/hftune/__main__.py", True),
+        ("/x/sweep/__main__.py", False),
+        ("-c", False),
+        ("run.py", False),
+    ],
 )
 def test_only_the_own_command_starts_anew(program, is_own):
     assert is_own_command([program, "train"]) is is_own
@@ -144,22 +150,25 @@ def test_a_library_that_cannot_be_loaded_is_done_without(tmp_path):
 
 
 STEPS = """\
-import hashlib, sys, torch
-from torch.nn import functional
+import hashlib, torch
 from hftune.train.allocator import keep_memory
-if sys.argv[1] == "keep":
-    assert keep_memory()
-torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3), torch.nn.BatchNorm2d(32), torch.nn.ReLU())
-model = model.to(memory_format=torch.channels_last)
-optimizer = torch.optim.AdamW(model.parameters())
-for _ in range(3):
-    images = torch.randn(16, 3, 96, 96).to(memory_format=torch.channels_last)
-    model(images).square().mean().backward()
-    optimizer.step()
-    optimizer.zero_grad()
-values = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
-print(hashlib.sha256(values).hexdigest())
+
+def train():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3), torch.nn.BatchNorm2d(32))
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(3):
+        images = torch.randn(16, 3, 96, 96).to(memory_format=torch.channels_last)
+        model(images).relu().square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    values = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
+    return hashlib.sha256(values).hexdigest()
+
+print(train())
+if keep_memory():
+    print(train())
 """
 
 
@@ -168,12 +177,27 @@ print(hashlib.sha256(values).hexdigest())
 def test_training_is_bit_equal_with_every_allocator():
     library = find_machine().jemalloc
     assert library is not None
-    ways = [("plain", dict(os.environ)), ("keep", dict(os.environ))]
-    ways.append(("plain", with_jemalloc(os.environ, library)))
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", STEPS, way], env=environment, stdout=subprocess.PIPE, check=True
-        ).stdout
-        for way, environment in ways
-    ]
+    said: list[str] = []
+    for environment in (dict(os.environ), with_jemalloc(os.environ, library)):
+        words = [sys.executable, "-c", STEPS]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        said += done.stdout.split()
+    assert len(said) >= 3
     assert len(set(said)) == 1
+
+
+@pytest.mark.slow
+@needs_jemalloc
+def test_the_command_says_it_once_and_imports_only_what_a_step_needs(tmp_path):
+    words = [sys.executable, "-X", "importtime", "-m", "hftune", "train", "none.yaml"]
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if wants_settling(["train"], {name: value})
+    }
+    done = subprocess.run(words, cwd=tmp_path, env=plain, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("allocator: jemalloc") == 1
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert {"torch", "timm", "hftune.finetune"} <= imported
+    assert not {"torchmetrics", "matplotlib", "scipy", "transformers", "datasets"} & imported
