@@ -2,9 +2,8 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 
-import PIL
-import timm
 import torch
 from torch import nn
 
@@ -49,9 +48,7 @@ class Numerics:
             "layout": str(self.layout),
             "batch": str(self.batch_size),
             "dtype": str(self.dtype),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "pillow": PIL.__version__,
+            **{name: version(name) for name in ("torch", "timm", "pillow")},
         }
 
 
