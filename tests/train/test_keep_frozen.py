@@ -95,7 +95,6 @@ def test_what_decides_a_feature_is_part_of_its_key(tmp_path, passes):
     number = len(passes)
     trained(recipe_of(), tmp_path / "other", splits=drawn_splits(train=25))
     assert len(passes) == number + 4  # 25 training images; those of validation are the same
-    trained(recipe_of(), tmp_path / "third", architecture="test_resnet.r160_in1k")
 
 
 def test_a_stop_while_features_are_made_keeps_a_checkpoint_and_goes_on(tmp_path, monkeypatch):
