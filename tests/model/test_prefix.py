@@ -23,7 +23,7 @@ FAMILIES = {
     "deit_tiny_distilled_patch16_224": SMALL_VIT,
     "eva02_tiny_patch14_224": SMALL_VIT,
     "beit_base_patch16_224": SMALL_VIT,
-    "mixer_s32_224": {"img_size": 64, "num_blocks": 3, "embed_dim": 32},
+    "mixer_s32_224": {"img_size": 64, "embed_dim": 32},
     "swin_tiny_patch4_window7_224": {
         "img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 16, "depths": (1, 1, 1),
         "num_heads": (1, 2, 4),
