@@ -23,7 +23,6 @@ FAMILIES = {
     "deit_tiny_distilled_patch16_224": SMALL_VIT,
     "eva02_tiny_patch14_224": SMALL_VIT,
     "beit_base_patch16_224": SMALL_VIT,
-    "mixer_s32_224": {"img_size": 64, "embed_dim": 32},
     "swin_tiny_patch4_window7_224": {
         "img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 16, "depths": (1, 1, 1),
         "num_heads": (1, 2, 4),
@@ -43,7 +42,7 @@ class Opened:
         self.policy = policy
         apply_freeze(module, self.trainable)
         self.train_mode()
-        side = 64 if type(module).__name__ in ("MaxxVit", "MlpMixer") else 32
+        side = 64 if type(module).__name__ == "MaxxVit" else 32
         generator = torch.Generator().manual_seed(3)
         self.inputs = torch.randn(3, 3, side, side, generator=generator)
 
