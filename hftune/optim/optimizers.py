@@ -126,7 +126,9 @@ def timm_optimizer(name: str) -> OptimizerFunction:
 
     def make(groups: TorchGroups, **options: object) -> Optimizer:
         peak = max(float(str(group["lr"])) for group in groups)
-        fused = {"fused": takes_fused_step(groups)} if issubclass(kind, _FUSED) else {}
+        # With dampening a first step differs from the others, and the fused one takes one kind.
+        has_fused = issubclass(kind, _FUSED) and not options.get("dampening")
+        fused = {"fused": takes_fused_step(groups)} if has_fused else {}
         optimizer: Optimizer = kind(groups, lr=peak, **(fixed | fused | options))
         return optimizer
 

@@ -277,6 +277,22 @@ def restore_moments(optimizer: torch.optim.Optimizer, memory: Memory) -> None:
                 }
         for entry, value in memory.group_state.get(group["label"], {}).items():
             group[entry] = int(value)
+    # As load_state_dict ends: each optimizer brings what it is given into its own form.
+    optimizer.__setstate__({"state": optimizer.state, "param_groups": optimizer.param_groups})
+    if isinstance(optimizer, torch.optim.SGD):
+        _start_momentum(optimizer)
+
+
+def _start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Give parameters without a momentum one of zero, in groups where others go on with theirs.
+
+    The fused step takes all or none. Without dampening a step from zero is a first step.
+    """
+    for group in optimizer.param_groups:
+        states = [optimizer.state[parameter] for parameter in group["params"]]
+        if group["fused"] and any(states):
+            for parameter, state in zip(group["params"], states, strict=True):
+                state.setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def _as_tensor(value: Tensor | float) -> Tensor:

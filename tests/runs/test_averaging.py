@@ -49,6 +49,7 @@ def kill_after(words, seen):
     process.communicate()
 
 
+@pytest.mark.chaos
 def test_killed_while_it_averages_and_while_it_judges_it_ends_bit_equal(
     write_recipe, command, tmp_path
 ):
