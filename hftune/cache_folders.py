@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hftune.files import committed_folder, disk_errors, read_json, write_json
+from hftune.files import committed_folder, disk_errors, read_json, user_path, write_json
 
 ABOUT = "about.json"
 KINDS = ("images", "features")
@@ -33,7 +33,7 @@ class CacheEntry:
 def cache_root() -> Path:
     """Give the folder of hftune's caches: $HFTUNE_CACHE, or ~/.cache/hftune."""
     chosen = os.environ.get("HFTUNE_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hftune"
+    return user_path(chosen) if chosen else Path.home() / ".cache" / "hftune"
 
 
 @contextlib.contextmanager

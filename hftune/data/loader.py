@@ -12,13 +12,13 @@ from torch import Tensor
 from hftune.core import BadImage, Batch, InputSpec, Split
 from hftune.data.image_input import EvalTransform, TrainTransform
 from hftune.data.order import (
+    Asked,
     Order,
     Positions,
     Share,
+    asked_at,
     augmentation_random,
     evaluation_rows,
-    micro_batches,
-    step_rows,
 )
 from hftune.data.substitute import OnBadImage, bad_image, read_or_next, read_or_stop
 from hftune.data.workers import enough_workers, produce
@@ -44,14 +44,6 @@ class LoaderSpec:
     on_bad_image: OnBadImage = "stop"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """One batch to make: positions in the split, and the turn of each that is augmented."""
-
-    rows: Positions
-    turns: Positions
-
-
 def train_batches(
     split: Split, transform: TrainTransform, order: Order, spec: LoaderSpec
 ) -> Generator[list[Batch], None, None]:
@@ -65,7 +57,7 @@ def train_batches(
     """
     read = read_or_stop if spec.on_bad_image == "stop" else read_or_next
 
-    def make(wanted: _Wanted) -> list[Tensor | BadImage]:
+    def make(wanted: Asked) -> list[Tensor | BadImage]:
         images: list[Tensor] = []
         rows: list[int] = []
         drawn: list[tuple[float, ...]] = []
@@ -149,13 +141,9 @@ def measured_workers(load: Callable[[int], object], rows: Sequence[int], *, numb
     return enough_workers(number * min(seconds, default=0.0))
 
 
-def _wanted_by_step(order: Order, spec: LoaderSpec) -> Iterator[_Wanted]:
+def _wanted_by_step(order: Order, spec: LoaderSpec) -> Iterator[Asked]:
     for step in range(spec.start, spec.stop):
-        of_step = step_rows(order, step)
-        rows = micro_batches(of_step.rows, spec.share, spec.micro_batch_size)
-        turns = micro_batches(of_step.turns, spec.share, spec.micro_batch_size)
-        for of_rows, of_turns in zip(rows, turns, strict=True):
-            yield _Wanted(rows=of_rows, turns=of_turns)
+        yield from asked_at(order, step, share=spec.share, micro_batch_size=spec.micro_batch_size)
 
 
 def _tensors(

@@ -54,6 +54,14 @@ class StepRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One micro-batch to make: positions in the split, and the turn of each that is augmented."""
+
+    rows: Positions
+    turns: Positions
+
+
+@dataclass(frozen=True, kw_only=True)
 class Share:
     """One rank among `world_size`."""
 
@@ -96,6 +104,16 @@ def step_rows(order: Order, step: int) -> StepRows:
     if order.views is not None:
         turns = turns % order.views
     return StepRows(epoch=epoch, rows=rows, turns=turns)
+
+
+def asked_at(order: Order, step: int, *, share: Share, micro_batch_size: int) -> list[Asked]:
+    """Give what each of this rank's micro-batches of one step shows. Raises as `micro_batches`."""
+    of_step = step_rows(order, step)
+    rows = micro_batches(of_step.rows, share, micro_batch_size)
+    turns = micro_batches(of_step.turns, share, micro_batch_size)
+    return [
+        Asked(rows=of_rows, turns=of_turns) for of_rows, of_turns in zip(rows, turns, strict=True)
+    ]
 
 
 def micro_batches(rows: Positions, share: Share, micro_batch_size: int) -> list[Positions]:

@@ -105,8 +105,7 @@ class Store:
 
     def __enter__(self) -> Self:
         """Find what is there whole; what is damaged is removed."""
-        for shard in range(self.wanted.num_shards):
-            self._use(shard)
+        self.find_made()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,14 +9,7 @@ from torch import Tensor, nn
 
 from hftune.core import Batch, Split
 from hftune.data.loader import LoaderSpec
-from hftune.data.order import (
-    Order,
-    Positions,
-    Share,
-    evaluation_rows,
-    micro_batches,
-    step_rows,
-)
+from hftune.data.order import Order, Positions, Share, asked_at, evaluation_rows
 from hftune.model.prefix import Cut, Rest
 from hftune.train.feature_store import Rows
 
@@ -39,13 +32,8 @@ class Kept:
         """Give the batches that the loader gives, with features in place of pixels."""
         targets = torch.as_tensor(split.rows.targets)
         for step in range(spec.start, spec.stop):
-            of_step = step_rows(order, step)
-            rows = micro_batches(of_step.rows, spec.share, spec.micro_batch_size)
-            turns = micro_batches(of_step.turns, spec.share, spec.micro_batch_size)
-            yield [
-                self._batch(targets, of_rows, of_turns % self.views)
-                for of_rows, of_turns in zip(rows, turns, strict=True)
-            ]
+            asked = asked_at(order, step, share=spec.share, micro_batch_size=spec.micro_batch_size)
+            yield [self._batch(targets, one.rows, one.turns % self.views) for one in asked]
 
     def eval_batches(
         self, split: Split, *, batch_size: int, share: Share
