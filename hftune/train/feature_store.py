@@ -69,6 +69,19 @@ class Wanted:
         start = shard * self.shard_rows
         return range(start, min(start + self.shard_rows, self.num_rows))
 
+    def shard_key(self, shard: int) -> str:
+        """Name the entry of one shard."""
+        return f"{self.key[:32]}-{shard:03d}"
+
+
+def is_made(wanted: Wanted) -> bool:
+    """Say whether every shard was finished on this machine; a `Store` sees whether it is whole."""
+    with contextlib.ExitStack() as stack:
+        return all(
+            stack.enter_context(used_entry(KIND, wanted.shard_key(shard)))
+            for shard in range(wanted.num_shards)
+        )
+
 
 class Rows:
     """Kept rows, in one tensor in memory or in a mapped tensor per shard."""
@@ -129,7 +142,7 @@ class Store:
         if not self.on_disk:
             self._made[shard] = rows
             return
-        key = self._key(shard)
+        key = self.wanted.shard_key(shard)
         with locked(cache_root() / f".{KIND}.lock"):  # another run may have made the same meanwhile
             with used_entry(KIND, key) as folder:
                 is_there = folder is not None
@@ -159,13 +172,10 @@ class Store:
             return Rows([torch.cat(shards)], self.wanted.num_rows)
         return Rows(shards, self.wanted.shard_rows)
 
-    def _key(self, shard: int) -> str:
-        return f"{self.wanted.key[:32]}-{shard:03d}"
-
     def _use(self, shard: int) -> None:
         """Keep a shard from removal, if it is there and whole."""
         with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(used_entry(KIND, self._key(shard)))
+            folder = stack.enter_context(used_entry(KIND, self.wanted.shard_key(shard)))
             if folder is None:
                 return
             if self._is_whole(folder, shard):
@@ -173,7 +183,7 @@ class Store:
                 self._stack.enter_context(stack.pop_all())
                 return
         for entry in list_entries(KIND):
-            if entry.key == self._key(shard):
+            if entry.key == self.wanted.shard_key(shard):
                 remove_entry(entry)
 
     def _is_whole(self, folder: Path, shard: int) -> bool:

@@ -2,17 +2,19 @@
 
 import logging
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from hftune.core import RunPlan
+from hftune.core import Phase, RunPlan
 from hftune.data.image_input import eval_transform, train_transform
 from hftune.model.prefix import prefix_state
 from hftune.train.feature_cache import Kitchen, Source, keep_features
 from hftune.train.feature_key import Numerics, Views, feature_key, prefix_digest
-from hftune.train.feature_store import Wanted
+from hftune.train.feature_store import Wanted, is_made
 from hftune.train.kept import Kept
 from hftune.train.world import from_first
 
@@ -29,6 +31,14 @@ _READING_SPEED = 1e9
 _MOST_READING = 0.3
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """Images as they go into the prefix, and which rows come out."""
+
+    source: Source
+    wanted: Wanted
+
+
 def keep_frozen(session: "Session", around: "Surroundings", *, step: int) -> None:
     """Keep the prefix's output for the training and the validation images, where it saves time.
 
@@ -39,7 +49,9 @@ def keep_frozen(session: "Session", around: "Surroundings", *, step: int) -> Non
     if frozen is None or step >= phase.stop:
         return
     wants_train = _wants_train(plan, frozen, steps=phase.stop - step, images=len(session.split))
-    wants_val = _evaluations(plan, step, phase.stop) > 1 and _judges_same_prefix(session)
+    # Asked of the whole phase: evaluation rounds otherwise over kept features, and a run that goes
+    # on is to evaluate as it would have.
+    wants_val = _evaluations(plan, phase) > 1 and _judges_same_prefix(session)
     if not wants_train and not wants_val:
         return
     waited = around.control.waited
@@ -62,34 +74,34 @@ def _keep_both(
     session: "Session", around: "Surroundings", kitchen: Kitchen, *, train: bool, val: bool
 ) -> None:
     """Keep training and validation images, as far as they are wanted and it pays (collective)."""
-    frozen, plan, spec = session.frozen, session.plan, session.model.input_spec
-    assert frozen is not None
-    if plan.recipe.train.cache.features == "auto" and not from_first(_pays(kitchen, plan)):
-        logger.info("the frozen part is run in every epoch: it takes no longer than to read back")
-        return
-    digest = prefix_digest(session.module, frozen.cut, session.model.base)
+    assert session.frozen is not None
+    plan, spec, workers = session.plan, session.model.input_spec, around.judge.workers
+    digest = prefix_digest(session.module, session.frozen.cut, session.model.base)
+    of_train = of_val = None
     if train:
-        augment = train_transform(spec, plan.recipe.data.augment)
-        session.kept = _keep(
-            session, kitchen, Source(
-                split=session.split, pixels=augment, views=frozen.views,
-                workers=around.judge.workers,
-            ), digest=digest, batch_size=plan.micro_batch_size,
-        )  # fmt: skip
+        source = Source(
+            split=session.split,
+            pixels=train_transform(spec, plan.recipe.data.augment),
+            views=session.frozen.views,
+            workers=workers,
+        )
+        of_train = _wish(session, source, digest=digest, batch_size=plan.micro_batch_size)
     if val:
         plain = eval_transform(spec)
-        session.kept_val = _keep(
-            session, kitchen, Source(
-                split=around.val, pixels=lambda image, _: plain(image), views=Views(),
-                workers=around.judge.workers,
-            ), digest=digest, batch_size=around.judge.batch_size,
-        )  # fmt: skip
+        source = Source(
+            split=around.val, pixels=lambda image, _: plain(image), views=Views(), workers=workers
+        )
+        of_val = _wish(session, source, digest=digest, batch_size=around.judge.batch_size)
+    wishes = [wish for wish in (of_train, of_val) if wish is not None]
+    if plan.recipe.train.cache.features == "auto" and not _is_worth_it(wishes, kitchen, plan):
+        logger.info("the frozen part is run in every epoch: it takes no longer than to read back")
+        return
+    session.kept = None if of_train is None else _keep(session, kitchen, of_train)
+    session.kept_val = None if of_val is None else _keep(session, kitchen, of_val)
 
 
-def _keep(
-    session: "Session", kitchen: Kitchen, source: Source, *, digest: str, batch_size: int
-) -> Kept | None:
-    """Keep one split (collective)."""
+def _wish(session: "Session", source: Source, *, digest: str, batch_size: int) -> _Wish:
+    """Say which rows the images of `source` give; `digest` is the prefix's."""
     assert session.frozen is not None
     recipe, cut = session.plan.recipe.train.cache, session.frozen.cut
     numerics = Numerics(
@@ -99,10 +111,10 @@ def _keep(
         batch_size=batch_size,
         dtype=torch.bfloat16 if recipe.dtype == "bf16" else cut.packing.dtype,
     )
-    number = source.views.number
+    number, spec = source.views.number, session.model.input_spec
     versions = "" if number == 1 else f" in {number} versions each"
     wanted = Wanted(
-        key=feature_key(digest, source.split, source.views, spec=kitchen.spec, numerics=numerics),
+        key=feature_key(digest, source.split, source.views, spec=spec, numerics=numerics),
         num_rows=number * len(source.split),
         width=cut.packing.width,
         dtype=numerics.dtype,
@@ -110,8 +122,21 @@ def _keep(
         says=f"outputs of {cut.last_layer} for {len(source.split)} {source.split.name} images"
         + versions,
     )
-    rows = keep_features(source, kitchen, wanted, recipe)
-    return None if rows is None else Kept(rows=rows, views=number, cut=cut)
+    return _Wish(source=source, wanted=wanted)
+
+
+def _keep(session: "Session", kitchen: Kitchen, wish: _Wish) -> Kept | None:
+    """Keep one split; None where it cannot be kept (collective)."""
+    assert session.frozen is not None
+    rows = keep_features(wish.source, kitchen, wish.wanted, session.plan.recipe.train.cache)
+    if rows is None:
+        return None
+    return Kept(rows=rows, views=wish.source.views.number, cut=session.frozen.cut)
+
+
+def _is_worth_it(wishes: Sequence[_Wish], kitchen: Kitchen, plan: RunPlan) -> bool:
+    """Say whether rows save time; nothing is tried where all are there (collective)."""
+    return from_first(all(is_made(wish.wanted) for wish in wishes) or _pays(kitchen, plan))
 
 
 def _wants_train(plan: RunPlan, frozen: "Frozen", *, steps: int, images: int) -> bool:
@@ -138,10 +163,10 @@ def _pays(kitchen: Kitchen, plan: RunPlan) -> bool:
     return bool(rows.nbytes / _READING_SPEED < _MOST_READING * min(seconds))
 
 
-def _evaluations(plan: RunPlan, step: int, stop: int) -> int:
-    """Count the evaluations from `step` (exclusive) to `stop`."""
-    number = stop // plan.eval_every - step // plan.eval_every
-    return number + (stop == plan.total_steps and stop % plan.eval_every > 0)
+def _evaluations(plan: RunPlan, phase: Phase) -> int:
+    """Count the evaluations of a phase, from its first step to its last."""
+    number = phase.stop // plan.eval_every - phase.start // plan.eval_every
+    return number + (phase.stop == plan.total_steps and phase.stop % plan.eval_every > 0)
 
 
 def _judges_same_prefix(session: "Session") -> bool:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hftune.cache_folders import list_entries
+from hftune.cache_folders import list_entries, remove_entry
 from hftune.recipe.schema import CacheRecipe, Component, DistillRecipe, MixRecipe, UnfreezeStep
-from hftune.train import feature_cache
+from hftune.train import feature_cache, keep_frozen
 from hftune.train.feature_store import Store, Wanted
 from hftune.train.frozen import frozen_text, settle_views
 from hftune.train.loop import train
@@ -90,6 +90,17 @@ def test_a_second_run_computes_nothing(tmp_path, passes):
     assert_equal(first, again)
 
 
+def test_the_gain_is_tried_out_only_where_something_is_missing(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(keep_frozen, "_pays", lambda *_: tried.append(1) or True)
+    for folder, number in (("one", 1), ("again", 1)):
+        trained(recipe_of(), tmp_path / folder)
+        assert len(tried) == number
+    remove_entry(list_entries("features")[0])
+    trained(recipe_of(), tmp_path / "in part")
+    assert len(tried) == 2
+
+
 def test_what_decides_a_feature_is_part_of_its_key(tmp_path, passes):
     trained(recipe_of(), tmp_path / "one")
     number = len(passes)
@@ -125,6 +136,15 @@ def test_a_run_that_goes_on_in_a_phase_equals_one_that_was_not_stopped(stop, tmp
     assert progress.step == stop
     resumed, _, _ = trained(recipe_of(HEAD_THEN_STAGE), tmp_path / "run")
     assert_equal(resumed, undisturbed)
+
+
+def test_the_last_evaluation_after_a_stop_is_over_kept_features_as_well(tmp_path, stop_after):
+    _, undisturbed, _ = trained(recipe_of(), tmp_path / "undisturbed")
+    stop_after(10)
+    trained(recipe_of(), tmp_path / "run")
+    _, resumed, progress = trained(recipe_of(), tmp_path / "run")
+    assert progress.step == 12
+    assert resumed == undisturbed
 
 
 def test_with_augmentation_nothing_is_kept_of_the_training_images(tmp_path, passes, caplog):
