@@ -22,7 +22,7 @@ from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
 from hftune.stop_signals import raise_if_stopped
 from hftune.train.average import owes_average
-from hftune.train.best import best_weights
+from hftune.train.best import BestOutputs, best_weights
 from hftune.train.compile_trial import settle_compile, settled_compile
 from hftune.train.loop import train
 from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
@@ -112,7 +112,8 @@ def train_and_judge(
     wait_for_all()
     splits = as_loaded(prepared)
     receipt = open_receipt(plan, model) if world.is_first else None
-    progress = train(plan, model, splits, run, gives_up=gives_up)
+    best = BestOutputs()
+    progress = train(plan, model, splits, run, gives_up=gives_up, best=best)
     over = progress.step == plan.total_steps or progress.ended_early
     if not over or owes_average(plan, progress):
         raise Stopped(
@@ -123,7 +124,7 @@ def train_and_judge(
     raise_if_stopped()  # it came too late for the last checkpoint to wait for it
     if receipt is not None:
         receipt.close(run, best_weights(run))
-    return judge_best(plan, model, splits, run=run, progress=progress)
+    return judge_best(plan, model, splits, run=run, progress=progress, best=best)
 
 
 def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = None) -> Prepared:

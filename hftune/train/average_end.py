@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from hftune.core import EvalResult, Model, Progress, RunPlan
+from hftune.core import Model, Progress, RunPlan
 from hftune.files import write_json
 from hftune.metrics import is_better
 from hftune.train.average import FEWEST_POINTS, RunningMean, open_mean, swa_steps
 from hftune.train.average_record import AVERAGE_FILE, AverageRecord, finite_or_none
 from hftune.train.batch_norm import live_batch_norm, recompute_batch_norm, statistics_batches
-from hftune.train.best import metric_value, write_best
+from hftune.train.best import keep_best, metric_value
 from hftune.train.checkpoint import CHECKPOINTS, Memory, commit_checkpoint
-from hftune.train.evaluate import judge_module
+from hftune.train.evaluate import Outputs, compute_logits, judge_outputs
 from hftune.train.plan import best_of
 
 if TYPE_CHECKING:
@@ -49,12 +49,10 @@ def finish_average(
         module = averaged_module(plan, model, mean, progress=progress, around=around)
         if module is None:
             return False
-        result = judge_module(
-            around.judge, module, around.val, step=progress.step, control=around.control
-        )
-        if result is None:
+        outputs = compute_logits(around.judge, module, around.val, control=around.control)
+        if outputs is None:
             return False
-        _note(plan, module, result, progress=progress, around=around)
+        _note(plan, module, outputs, progress=progress, around=around)
     progress.averaged_at = progress.step
     if around.judge.accelerator.is_main_process:
         commit_checkpoint(
@@ -102,12 +100,13 @@ def averaged_module(
 def _note(
     plan: RunPlan,
     module: nn.Module,
-    result: EvalResult,
+    outputs: Outputs,
     *,
     progress: Progress,
     around: "Surroundings",
 ) -> None:
-    """Record the evaluation, and replace the best weights where it is better (rank 0 writes)."""
+    """Judge what it said, and replace the best weights where it is better (rank 0 writes)."""
+    result = judge_outputs(around.judge, outputs, around.val, step=progress.step)
     name = best_of(plan.recipe)
     value, best = metric_value(result, name), progress.best_value
     points = tuple(step for step in swa_steps(plan) if step <= progress.step)
@@ -128,9 +127,9 @@ def _note(
         best_single=finite_or_none(best),
         chosen=chosen,
     )
+    if chosen:
+        keep_best(around, module, outputs, result)
     if around.judge.accelerator.is_main_process:
-        if chosen:
-            write_best(around.run, module, result)
         write_json(around.run / AVERAGE_FILE, record.to_json())
     if chosen:
         progress.best_value, progress.best_step = value, result.step

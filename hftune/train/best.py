@@ -1,6 +1,8 @@
 """Which weights are the best so far, and their folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -15,7 +17,28 @@ from hftune.train.json_record import read_mapping
 from hftune.train.plan import best_of
 from hftune.train.run_facts import BEST_WEIGHTS
 
+if TYPE_CHECKING:
+    from hftune.train.evaluate import Outputs
+    from hftune.train.surroundings import Surroundings
+
 BEST = "best"
+
+
+@dataclass(kw_only=True)
+class BestOutputs:
+    """What the best weights said about the validation split, while the process that asked lives.
+
+    So the end of a run need not ask again. `outputs` is None until an evaluation of this process
+    is the best, and where that one was over kept features: they differ from images by rounding, and
+    results must not depend on where a run was resumed. `step` is that evaluation's.
+    """
+
+    outputs: "Outputs | None" = None
+    step: int = 0
+
+    def at(self, step: int) -> "Outputs | None":
+        """Give what they said where they are those of `step`: a resumed run may not have asked."""
+        return self.outputs if self.step == step else None
 
 
 def note_result(result: EvalResult, progress: Progress, recipe: Recipe) -> bool:
@@ -59,6 +82,18 @@ def metric_value(result: EvalResult, name: str) -> float:
         return result.loss
     worst = float("-inf") if higher_is_better(name) else float("inf")
     return result.values.get(name, worst)
+
+
+def keep_best(
+    around: "Surroundings", module: nn.Module, outputs: "Outputs | None", result: EvalResult
+) -> None:
+    """Make `module` the best so far. Called by every rank; rank 0 writes its weights.
+
+    `outputs` is what it said about the images of the validation split, None where that is unknown.
+    """
+    around.best.outputs, around.best.step = outputs, result.step
+    if around.judge.accelerator.is_main_process:
+        write_best(around.run, module, result)
 
 
 def write_best(run: Path, module: nn.Module, result: EvalResult) -> None:

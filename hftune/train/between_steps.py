@@ -1,9 +1,9 @@
 """What happens between two steps: evaluations and checkpoints."""
 
 from hftune.core import Progress
-from hftune.train.best import note_plateau, note_result, write_best
+from hftune.train.best import keep_best, note_plateau, note_result
 from hftune.train.checkpoint import CHECKPOINTS, commit_checkpoint, prune_checkpoints
-from hftune.train.evaluate import judge_module
+from hftune.train.evaluate import compute_logits, judge_outputs
 from hftune.train.finite import check_weights
 from hftune.train.mirror import STOP_SECONDS
 from hftune.train.session import Session
@@ -18,19 +18,20 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
     progress.owes_evaluation = True
     session.share_buffers()
     module = session.judged_module()
-    result = judge_module(
-        around.judge, module, around.val, step=progress.step, control=around.control,
-        kept=session.kept_val,
-    )  # fmt: skip
+    outputs = compute_logits(
+        around.judge, module, around.val, control=around.control, kept=session.kept_val
+    )
     session.train_mode()
-    if result is None:
+    if outputs is None:
         return False
+    result = judge_outputs(around.judge, outputs, around.val, step=progress.step)
     progress.owes_evaluation = False
     around.track.result(result, progress)
     is_best = note_result(result, progress, session.plan.recipe)
     note_plateau(result, progress, session.plan.recipe)
-    if is_best and session.accelerator.is_main_process:
-        write_best(around.run, module, result)
+    if is_best:
+        of_images = outputs if session.kept_val is None else None
+        keep_best(around, module, of_images, result)
     if around.gives_up is not None and progress.step < session.plan.total_steps:
         progress.ended_early = around.gives_up() or progress.ended_early
     return True

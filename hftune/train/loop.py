@@ -10,6 +10,7 @@ from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.train.arithmetic import fast_arithmetic
 from hftune.train.average import check_mean, owes_average, takes_weights
 from hftune.train.average_end import finish_average
+from hftune.train.best import BestOutputs
 from hftune.train.between_steps import judge_now, save, send_last
 from hftune.train.checkpoint import restore
 from hftune.train.control import Control
@@ -36,12 +37,13 @@ def train(
     run: Path,
     *,
     gives_up: Callable[[], bool] | None = None,
+    best: BestOutputs | None = None,
 ) -> Progress:
     """Run the plan's remaining steps, from the newest whole checkpoint in `run` if there is one.
 
     Called by every rank. Changes `model` and writes into `run`. The returned progress has fewer
     steps than the plan when a stop signal or early stopping ended it, or `gives_up` did
-    (see Surroundings).
+    (see Surroundings). `best` is filled where it is given.
     """
     trackers = plan.recipe.track.trackers
     accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
@@ -58,6 +60,7 @@ def train(
         around = Surroundings(
             run=run, train=splits.train, val=splits.val, judge=judge, guides=guides,
             control=control, track=track, mirror=mirror, gives_up=gives_up,
+            best=best or BestOutputs(),
         )  # fmt: skip
         while (number := next_phase(plan, progress)) is not None:
             progress.phase = number

@@ -6,7 +6,7 @@ from accelerate import Accelerator
 
 from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.files import write_json
-from hftune.train.best import best_weights, read_best_step
+from hftune.train.best import BestOutputs, best_weights, read_best_step
 from hftune.train.evaluate import compute_logits, judge_outputs, make_judge
 from hftune.train.plan import best_of
 from hftune.train.predictions import predictions_from, write_predictions
@@ -15,11 +15,18 @@ from hftune.train.world import make_accelerator
 
 
 def judge_best(
-    plan: RunPlan, model: Model, splits: Splits, *, run: Path, progress: Progress
+    plan: RunPlan,
+    model: Model,
+    splits: Splits,
+    *,
+    run: Path,
+    progress: Progress,
+    best: BestOutputs | None = None,
 ) -> ResultsRecord:
     """Load the best weights into `model`, judge them on validation and test, write what came out.
 
-    Writes predictions/ and, last, results.json: a run that has the latter is whole.
+    Writes predictions/ and, last, results.json: a run that has the latter is whole. What they said
+    of the validation split is taken from `best`, where this process has asked them already.
 
     Called by every rank; rank 0 writes. Side effect: `model` holds the best weights afterwards.
     """
@@ -31,7 +38,8 @@ def judge_best(
     results = []
     for split in (splits.val, splits.test):
         if split is not None:
-            outputs = compute_logits(judge, model.module, split)
+            known = best.at(step) if best is not None and split is splits.val else None
+            outputs = known or compute_logits(judge, model.module, split)
             assert outputs is not None  # only a Control cuts it short
             results.append(judge_outputs(judge, outputs, split, step=step))
             if accelerator.is_main_process:

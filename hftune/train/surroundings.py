@@ -1,10 +1,11 @@
 """What a phase needs besides its session, the same for the whole run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hftune.core import Split
+from hftune.train.best import BestOutputs
 from hftune.train.control import Control
 from hftune.train.evaluate import Judge
 from hftune.train.guides import Guides
@@ -30,3 +31,4 @@ class Surroundings:
     track: Tracking
     mirror: Mirror | None = None
     gives_up: Callable[[], bool] | None = None
+    best: BestOutputs = field(default_factory=BestOutputs)

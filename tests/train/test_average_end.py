@@ -15,9 +15,10 @@ from hftune.train.average import RunningMean
 from hftune.train.average_end import finish_average
 from hftune.train.average_record import read_average_record
 from hftune.train.batch_norm import statistics_batches
+from hftune.train.best import BestOutputs
 from hftune.train.checkpoint import CHECKPOINTS, Memory, newest_checkpoint
 from hftune.train.control import Control
-from hftune.train.evaluate import make_judge
+from hftune.train.evaluate import Outputs, make_judge
 from hftune.train.guides import Guides
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
@@ -46,7 +47,7 @@ def swa_recipe(make_recipe):
 def finish(make_splits, run):
     """Give the end of a run of which three points, drawn around a model, were taken."""
 
-    def do(recipe, model, best_value):
+    def do(recipe, model, best_value, best=None):
         splits = make_splits()
         plan = make_plan(recipe, model, splits, join_world())
         accelerator = make_accelerator("fp32")
@@ -61,7 +62,7 @@ def finish(make_splits, run):
         ):
             around = Surroundings(
                 run=run, train=splits.train, val=splits.val, judge=judge, guides=Guides(),
-                control=control, track=track,
+                control=control, track=track, best=best or BestOutputs(),
             )  # fmt: skip
             memory = Memory(swa=mean.values, swa_count=mean.count)
             assert finish_average(plan, model, progress=progress, memory=memory, around=around)
@@ -128,6 +129,16 @@ def test_better_weights_are_left_alone(swa_recipe, make_tiny_model, finish, run)
     assert not (run / "best").exists()
     (line,) = lines(run, "average")
     assert line["loss"] == record.value > 1e-3
+
+
+def test_what_other_weights_said_is_not_taken_for_what_the_mean_says(
+    swa_recipe, make_tiny_model, finish
+):
+    asked = Outputs(logits=torch.zeros(1, 3), targets=torch.zeros(1))  # at the very last step
+    for best_value, is_replaced in ((99.0, True), (1e-3, False)):
+        best = BestOutputs(outputs=asked, step=9)
+        finish(swa_recipe(), make_tiny_model("test_vit"), best_value=best_value, best=best)
+        assert (best.at(9) is not asked) == is_replaced
 
 
 def test_an_end_that_was_killed_before_its_checkpoint_does_the_same_again(

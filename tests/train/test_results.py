@@ -3,6 +3,7 @@
 import torch
 
 from hftune.metrics import compute_metrics
+from hftune.train.best import BestOutputs
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.predictions import read_predictions
@@ -29,3 +30,22 @@ def test_the_kept_predictions_give_the_reported_metrics(
             tuple(result.values), kept.logits, kept.targets, splits.labels, problem=recipe.problem
         )
         assert values.values == result.values
+
+
+def test_what_the_best_said_while_training_is_what_it_says_at_the_end(
+    make_recipe, make_tiny_model, make_splits, tmp_path
+):
+    records = []
+    for name, best in (("asked", None), ("kept", BestOutputs())):
+        recipe, model, splits = make_recipe(), make_tiny_model(), make_splits()
+        plan = make_plan(recipe, model, splits, join_world())
+        progress = train(plan, model, splits, tmp_path / name, best=best)
+        if best is not None:
+            assert best.at(progress.best_step) is not None
+            assert best.at(progress.best_step + 1) is None
+        record = judge_best(plan, model, splits, run=tmp_path / name, progress=progress, best=best)
+        kept = read_predictions(tmp_path / name, "val")
+        records.append((record.evaluations, kept.logits))
+    (evaluations, logits), (kept_evaluations, kept_logits) = records
+    assert kept_evaluations == evaluations
+    assert torch.equal(kept_logits, logits)
