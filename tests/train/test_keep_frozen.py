@@ -138,12 +138,16 @@ def test_a_run_that_goes_on_in_a_phase_equals_one_that_was_not_stopped(stop, tmp
     assert_equal(resumed, undisturbed)
 
 
-def test_the_last_evaluation_after_a_stop_is_over_kept_features_as_well(tmp_path, stop_after):
+def test_the_last_evaluation_after_a_stop_is_over_kept_features_as_well(
+    tmp_path, stop_after, caplog
+):
     _, undisturbed, _ = trained(recipe_of(), tmp_path / "undisturbed")
     stop_after(10)
     trained(recipe_of(), tmp_path / "run")
-    _, resumed, progress = trained(recipe_of(), tmp_path / "run")
+    with caplog.at_level(logging.INFO):
+        _, resumed, progress = trained(recipe_of(), tmp_path / "run")
     assert progress.step == 12
+    assert "for 11 val images: 4.1 KiB, in memory, 0 of 1 parts made now" in caplog.text
     assert resumed == undisturbed
 
 
