@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hftune.core import Batch
 from hftune.optim.l2_sp import pull_gradients
 from hftune.optim.rate import phase_multiplier
+from hftune.train.early_step import can_skip, step_early
 from hftune.train.objective import example_losses
 from hftune.train.overflow import is_ordinary_overflow, poisoned
 from hftune.train.training_memory import training_memory
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class BadStep(Exception):
     """The loss or the gradient of a step is not finite: raised on every rank alike.
 
-    It is raised before the optimizer's step, so all weights are good; gradients are gone.
+    The optimizer's step was not taken, so all weights are good; gradients are gone.
     `explain_bad_step` says why.
     """
 
@@ -60,16 +61,13 @@ def train_step(
     with training_memory(session):
         loss = _accumulate(session, micro_batches, step=step)
         gradients, norm = _complete_gradients(session)
-        grad_norm = float(norm)  # host-device sync, one at every step
+        grad_norm = _step_if_finite(session, norm)  # host-device sync, one at every step
         skipped = not math.isfinite(grad_norm)
-        if not skipped:
-            _clip(session, norm)
-            session.optimizer.step()
-        elif is_ordinary_overflow(session, loss, gradients):
+        if skipped:
+            if not is_ordinary_overflow(session, loss, gradients):
+                session.optimizer.zero_grad(set_to_none=True)
+                raise BadStep(f"step {step}: the norm of the gradient is {grad_norm}")
             session.accelerator.scaler.update()  # to a smaller scale; nothing moves
-        else:
-            session.optimizer.zero_grad(set_to_none=True)
-            raise BadStep(f"step {step}: the norm of the gradient is {grad_norm}")
         session.optimizer.zero_grad(set_to_none=True)
         if session.average is not None and not skipped:
             session.average.update(session.module, step=step + 1)
@@ -146,6 +144,23 @@ def _complete_gradients(session: "Session") -> tuple[list[Tensor], Tensor]:
         pull_gradients(session.pull)
     gradients = [value.grad for value in session.module.parameters() if value.grad is not None]
     return gradients, nn.utils.get_total_norm(gradients)
+
+
+def _step_if_finite(session: "Session", norm: Tensor) -> float:
+    """Clip, and let the optimizer step where the norm of the gradient is finite; give this norm.
+
+    Host-device sync: after a step that a GPU can skip by itself, else before it. fp16's loss scaler
+    has to know first.
+    """
+    optimizer = session.optimizer.optimizer
+    if norm.is_cuda and session.accelerator.scaler is None and can_skip(optimizer):
+        _clip(session, norm)
+        return step_early(optimizer, norm)
+    grad_norm = float(norm)
+    if math.isfinite(grad_norm):
+        _clip(session, norm)
+        session.optimizer.step()
+    return grad_norm
 
 
 def _clip(session: "Session", norm: Tensor) -> None:
