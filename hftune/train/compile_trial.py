@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hftune.core import Model, Phase, RunPlan
 from hftune.errors import DeviceError
 from hftune.train.arithmetic import fast_arithmetic
-from hftune.train.compiled import check_compiler, compile_mode
+from hftune.train.compiled import check_compiler, compile_mode, compiler_errors
+from hftune.train.frozen import divide, wants_cut
 from hftune.train.json_record import read_mapping
-from hftune.train.micro_batch_trial import drawn_pass, free_memory, training_copy
+from hftune.train.memory import autocast
+from hftune.train.micro_batch_trial import drawn_images, free_memory, run_pass, training_copy
 from hftune.train.run_facts import PLAN_FILE
+from hftune.train.session import memory_layout
 from hftune.train.world import World, from_first
 
 logger = logging.getLogger(__name__)
@@ -65,11 +68,11 @@ def settled_compile(run: Path) -> bool | None:
 
 
 def _pays(plan: RunPlan, model: Model, device: torch.device) -> bool:
-    """Try the longest phase on this device, and say in the log what came out."""
+    """Try the phase that trains most on this device, and say in the log what came out."""
     if device.type != "cuda":
         logger.debug("train.compile auto: off, for a CPU gains nothing by it")
         return False
-    phase = max(plan.phases, key=lambda phase: phase.stop - phase.start)
+    phase = max(plan.phases, key=lambda one: (one.stop - one.start) * len(one.trainable))
     passes = (phase.stop - phase.start) * plan.accumulation
     try:
         check_compiler(device)
@@ -95,33 +98,46 @@ def try_compiled(
 ) -> Trial | None:
     """Time passes of `phase` as they are, and compiled; None where one takes less than `least`.
 
-    `least` is in seconds. Raises DeviceError where the model cannot be compiled.
+    A pass is one through what would be compiled. `least` is in seconds. Raises DeviceError where
+    that cannot be compiled.
     """
-    from torch._dynamo.exc import TorchDynamoException  # takes a second that others need not
-
     forked = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=forked), fast_arithmetic(device):
-            module = training_copy(plan, model, phase, device=device)
-            plain = _seconds(lambda: drawn_pass(plan, model, module, device=device), device)
+        with compiler_errors(), torch.random.fork_rng(devices=forked), fast_arithmetic(device):
+            part, inputs = _what_is_wrapped(plan, model, phase, device=device)
+            plain = _seconds(lambda: run_pass(plan, part, inputs), device)
             if plain < least:
                 return None
             start = time.monotonic()
-            run = torch.compile(module, dynamic=False, mode=compile_mode(plan))
+            run = torch.compile(part, dynamic=False, mode=compile_mode(plan))
             forward: Callable[[Tensor], Tensor] = run
-            drawn_pass(plan, model, forward, device=device)
+            run_pass(plan, forward, inputs)
             compilation = time.monotonic() - start
-            compiled = _seconds(lambda: drawn_pass(plan, model, forward, device=device), device)
-    except TorchDynamoException as error:
-        raise DeviceError(
-            "this model cannot be compiled",
-            found=next(iter(str(error).splitlines()), type(error).__name__),
-            where="train.compile",
-        ) from error
+            compiled = _seconds(lambda: run_pass(plan, forward, inputs), device)
     finally:
         torch.compiler.reset()
         free_memory()
     return Trial(plain=plain, compiled=compiled, compilation=compilation)
+
+
+def _what_is_wrapped(
+    plan: RunPlan, model: Model, phase: Phase, *, device: torch.device
+) -> tuple[nn.Module, Tensor]:
+    """Give what a session of `phase` wraps, as a copy on `device`, and drawn inputs for it.
+
+    Where frozen layers are cut off, that is the rest, which takes what they give.
+    """
+    module = training_copy(plan, model, phase, device=device)
+    images = drawn_images(plan, model, device=device)
+    if not wants_cut(plan, phase):
+        return module, images
+    layout = memory_layout(plan, module)
+    with autocast(plan.precision, device):
+        frozen = divide(plan, replace(model, module=module), device=device, layout=layout)
+        if frozen is None or not frozen.is_cut:
+            return module, images
+        with torch.no_grad():
+            return frozen.rest, frozen.prefix(images)
 
 
 def _seconds(run: Callable[[], None], device: torch.device) -> float:

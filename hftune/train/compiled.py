@@ -4,8 +4,10 @@ Weights, names and hooks stay those of the bare module; evaluation, checkpoints,
 replay of a bad step do not know of it.
 """
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,22 +41,28 @@ class Compiled:
         Takes part in no collective, so that a rank may be stopped in it. Weights, buffers,
         gradients and random state stay as they are. Raises DeviceError where it cannot be compiled.
         """
-        from torch._dynamo.exc import TorchDynamoException  # takes a second that others need not
-
         inputs, _ = session.to_device(batch)
         weights = [value for value in session.wrapped.parameters() if value.requires_grad]
-        try:
-            with untouched(session), session.accelerator.no_sync(session.wrapped):
-                logits = self(inputs)
-                torch.autograd.grad(logits.square().mean(), weights, allow_unused=True)
-        except TorchDynamoException as error:
-            raise DeviceError(
-                "torch.compile does not get along with this model or machine",
-                found=next(iter(str(error).splitlines()), type(error).__name__),
-                where="train.compile",
-                remedy=_REMEDY,
-            ) from error
+        with compiler_errors(), untouched(session), session.accelerator.no_sync(session.wrapped):
+            logits = self(inputs)
+            torch.autograd.grad(logits.square().mean(), weights, allow_unused=True)
         self.is_ready = True
+
+
+@contextlib.contextmanager
+def compiler_errors() -> Iterator[None]:
+    """Raise DeviceError where torch.compile cannot do with what the body gives it."""
+    from torch._dynamo.exc import TorchDynamoException  # takes a second that others need not
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise DeviceError(
+            "torch.compile does not get along with this model or machine",
+            found=next(iter(str(error).splitlines()), type(error).__name__),
+            where="train.compile",
+            remedy=_REMEDY,
+        ) from error
 
 
 def compile_mode(plan: RunPlan) -> str | None:

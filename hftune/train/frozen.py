@@ -52,19 +52,36 @@ def find_frozen(
     The module is on the device, frozen for the phase and in its train mode, and is left so. Called
     by every rank (collective).
     """
-    if plan.recipe.train.cache.features == "off" or phase.frozen_prefix is None:
+    if not wants_cut(plan, phase):
         return None
-    spec = model.input_spec
-    shape = (_TRIAL_IMAGES, spec.channels, spec.height, spec.width)
-    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    inputs = drawn.to(accelerator.device).contiguous(memory_format=layout)
     with accelerator.autocast():
-        cut = find_cut(model.module, inputs, head=model.layers.head)
-    found = [cut is not None]
+        frozen = divide(plan, model, device=accelerator.device, layout=layout)
+    found = [frozen is not None]
     if not all(found if accelerator.num_processes == 1 else gather_object(found)):
         logger.info("no frozen part of this model can be told apart while '%s' trains", phase.label)
         return None
-    assert cut is not None
+    return frozen
+
+
+def wants_cut(plan: RunPlan, phase: Phase) -> bool:
+    """Say whether a phase has frozen layers in front that its recipe wants cut off."""
+    return plan.recipe.train.cache.features != "off" and phase.frozen_prefix is not None
+
+
+def divide(
+    plan: RunPlan, model: Model, *, device: torch.device, layout: torch.memory_format
+) -> Frozen | None:
+    """Cut a model as `find_frozen` does, on this rank alone; None where it cannot be cut.
+
+    Call it under the run's autocast.
+    """
+    spec = model.input_spec
+    shape = (_TRIAL_IMAGES, spec.channels, spec.height, spec.width)
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    inputs = drawn.to(device).contiguous(memory_format=layout)
+    cut = find_cut(model.module, inputs, head=model.layers.head)
+    if cut is None:
+        return None
     views, why_not = settle_views(plan.recipe)
     return Frozen(
         cut=cut,

@@ -79,10 +79,19 @@ def drawn_pass(
     plan: RunPlan, model: Model, forward: Callable[[Tensor], Tensor], *, device: torch.device
 ) -> None:
     """Run a micro-batch of drawn images forward and backward, in the run's precision."""
+    run_pass(plan, forward, drawn_images(plan, model, device=device))
+
+
+def drawn_images(plan: RunPlan, model: Model, *, device: torch.device) -> Tensor:
+    """Give a micro-batch of inputs [B, C, H, W] drawn at random, in the run's layout."""
     spec, size = model.input_spec, plan.micro_batch_size
     inputs = torch.rand(size, spec.channels, spec.height, spec.width, device=device)
-    inputs = inputs.to(memory_format=memory_layout(plan, model.module))
-    with autocast(plan.precision, device):
+    return inputs.to(memory_format=memory_layout(plan, model.module))
+
+
+def run_pass(plan: RunPlan, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+    """Run `inputs` forward and backward, in the run's precision."""
+    with autocast(plan.precision, inputs.device):
         logits = forward(inputs)
     loss = logits.float().square().mean()  # a real one takes next to nothing as well
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types

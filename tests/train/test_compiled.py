@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from timm.models import ResNet
+from torch._dynamo.exc import TorchDynamoException
 
 from hftune.core import RunPlan
 from hftune.errors import DeviceError
-from hftune.recipe.schema import TrainRecipe
+from hftune.model.prefix import Rest
+from hftune.recipe.schema import CacheRecipe, TrainRecipe, UnfreezeStep
 from hftune.train import session
 from hftune.train.checkpoint import CHECKPOINTS, Memory, list_checkpoints
-from hftune.train.compile_trial import Trial, settle_compile, settled_compile
-from hftune.train.compiled import check_compiler, compile_mode
+from hftune.train.compile_trial import Trial, settle_compile, settled_compile, try_compiled
+from hftune.train.compiled import check_compiler, compile_mode, compiler_errors
 from hftune.train.guides import Guides
 from hftune.train.loop import train
 from hftune.train.plan import make_plan
@@ -121,6 +124,35 @@ def test_what_a_run_was_begun_with_is_read_from_its_plan(tmp_path):
     assert settled_compile(tmp_path) is True
     (tmp_path / PLAN_FILE).write_text("{}", encoding="utf-8")
     assert settled_compile(tmp_path) is None
+
+
+@pytest.mark.parametrize(("features", "part"), [("auto", Rest), ("off", ResNet)])
+def test_a_trial_times_what_would_be_compiled(features, part, monkeypatch):
+    """Code is not made: what the compiler is given runs as it is."""
+    given = []
+    monkeypatch.setattr(torch, "compile", lambda module, **_: given.append(module) or module)
+    model = tiny_model("test_resnet")
+    recipe = tiny_recipe(
+        train=replace(TRAIN, cache=CacheRecipe(features=features)),
+        unfreeze=(UnfreezeStep(at="0%", train=("head", "stage.-1")),),
+    )
+    plan = make_plan(recipe, model, drawn_splits(), join_world())
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    drawn = torch.get_rng_state()
+    trial = try_compiled(plan, model, plan.phases[0], device=torch.device("cpu"), least=0.0)
+    assert trial is not None
+    assert [type(one) for one in given] == [part]
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(
+        torch.equal(before[name], value) for name, value in model.module.state_dict().items()
+    )
+
+
+def test_what_the_compiler_cannot_do_is_an_error_with_a_remedy():
+    with pytest.raises(DeviceError) as caught, compiler_errors():
+        raise TorchDynamoException("no graph\nand much more")
+    assert caught.value.found == "no graph"
+    assert caught.value.remedy == "set train.compile=off"
 
 
 def test_what_a_run_gains_pays_for_the_compilation_first():
