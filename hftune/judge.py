@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hftune.core import EvalResult, LabelSpace, ProblemName, Split, Splits
-from hftune.data.cached_rows import keep_decoded
+from hftune.data.cached_rows import read_decoded
 from hftune.data.sources import open_splits
 from hftune.errors import DataError, RequestError
 from hftune.hub.pull import pull
@@ -52,7 +52,7 @@ def judge_thing(
         recipe = load_recipe(own, trust_code=trust_code or is_run(Path(thing)))
     check_problem(classifier, recipe.problem)
     splits = open_splits(recipe.data, problem=recipe.problem)
-    chosen = choose_split(keep_decoded(splits, recipe.data, filled=()), split)
+    chosen = read_decoded(choose_split(splits, split), recipe.data)
     return evaluate(match_classes(classifier, splits.labels), chosen, recipe)
 
 
@@ -69,7 +69,7 @@ def predictions_of(run: Path, split: str) -> Predictions:
     recipe = load_recipe(run / "recipe.yaml")
     splits = open_splits(recipe.data, problem=recipe.problem)
     check_same_data(run, splits)
-    chosen = choose_split(keep_decoded(splits, recipe.data, filled=()), split)
+    chosen = read_decoded(choose_split(splits, split), recipe.data)
     outputs = ask(match_classes(load_run(run), splits.labels), chosen, recipe)
     said = predictions_from(chosen, outputs)
     if join_world().is_first:

@@ -98,6 +98,20 @@ def keep_decoded(splits: Splits, data: DataRecipe, *, filled: Collection[str]) -
     )
 
 
+def read_decoded(split: Split, data: DataRecipe) -> Split:
+    """Read a split's images from the cache of decoded ones, as far as others filled it.
+
+    Nothing is looked up for the other splits. A cache that cannot be used is named in a warning.
+    """
+    if parse_size(data.decoded_cache) == 0:
+        return split
+    try:
+        return _cached({split.name: split}, (), 0)[split.name]
+    except (OSError, DiskError) as error:
+        logger.warning("decoded images are not read: %s", error)
+        return split
+
+
 def _cached(named: dict[str, Split], keeps: Collection[str], limit: int) -> dict[str, Split]:
     """Give the splits with their caches: one for each part, which several splits may share."""
     caches: dict[str, ImageCache | None] = {}

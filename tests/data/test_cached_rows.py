@@ -9,7 +9,7 @@ from PIL import Image
 
 from hftune.cache_folders import list_entries
 from hftune.core import Split, Splits
-from hftune.data.cached_rows import CachedRows, keep_decoded
+from hftune.data.cached_rows import CachedRows, keep_decoded, read_decoded
 from hftune.data.image_input import train_transform
 from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share
@@ -103,6 +103,20 @@ def test_who_fills_nothing_reads_what_others_kept(data: DataRecipe) -> None:
     split = keep_decoded(opened(data), data, filled=()).val
     assert all(kept(split))
     assert same(read(split), read(opened(data).val))
+
+
+def test_who_reads_one_split_looks_at_no_other(data: DataRecipe) -> None:
+    splits = opened(data)
+    read(keep_decoded(splits, data, filled=BOTH).val)
+    for path in Path("images/train").rglob("*.png"):
+        path.unlink()  # a look at the files of this split would be an error
+    split = read_decoded(splits.val, data)
+    assert all(kept(split))
+    assert same(read(split), read(splits.val))
+    off = replace(data, decoded_cache="0 GiB")
+    assert read_decoded(splits.val, off) is splits.val
+    assert splits.test is not None
+    assert read_decoded(splits.test, data) is splits.test  # nobody filled a cache for it
 
 
 def test_kept_images_are_used_again_when_the_files_are_the_same(data: DataRecipe) -> None:
