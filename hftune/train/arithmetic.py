@@ -1,7 +1,7 @@
 """How a CUDA device multiplies fp32 and picks its convolutions, while something of ours runs."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -37,14 +37,29 @@ def describe_arithmetic(device: torch.device) -> dict[str, bool]:
     if device.type != "cuda":
         return {}
     return {
-        "tf32": torch.cuda.get_device_capability(device) >= _HAS_TF32,
+        "tf32": torch.cuda.get_device_capability(device) >= _HAS_TF32 and may_use_tf32(),
         "cudnn_autotune": may_try_convolutions(),
     }
+
+
+def arithmetic_text(settings: Mapping[str, bool]) -> str:
+    """Say in one line what `describe_arithmetic` gave for a CUDA device."""
+    products = "TF32" if settings["tf32"] else "full precision"
+    picked = "trying them for each shape" if settings["cudnn_autotune"] else "rule"
+    return f"fp32 products in {products}; cuDNN picks convolutions by {picked}"
 
 
 def may_try_convolutions() -> bool:
     """Say whether two processes may take different convolutions for the same shape."""
     return not (torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic)
+
+
+def may_use_tf32() -> bool:
+    """Say whether a device that has TF32 uses it while something of ours runs."""
+    if _matmul_precision() == "highest":  # as `fast_arithmetic` does not leave it
+        return True
+    precision: str = torch.backends.cuda.matmul.fp32_precision
+    return precision == "tf32"
 
 
 def _matmul_precision() -> str | None:

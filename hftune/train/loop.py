@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hftune.core import Model, Progress, RunPlan, Splits
-from hftune.train.arithmetic import fast_arithmetic
+from hftune.train.arithmetic import arithmetic_text, describe_arithmetic, fast_arithmetic
 from hftune.train.average import check_mean, owes_average, takes_weights
 from hftune.train.average_end import finish_average
 from hftune.train.best import BestOutputs
@@ -62,6 +62,8 @@ def train(
             control=control, track=track, mirror=mirror, gives_up=gives_up,
             best=best or BestOutputs(),
         )  # fmt: skip
+        if accelerator.device.type == "cuda":
+            logger.info(arithmetic_text(describe_arithmetic(accelerator.device)))
         while (number := next_phase(plan, progress)) is not None:
             progress.phase = number
             phase = plan.phases[number]

@@ -1,6 +1,7 @@
 """What makes a step quick on a device, and what it may change."""
 
 import copy
+import logging
 import warnings
 from dataclasses import replace
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from hftune.recipe.schema import Component, OptimRecipe, TrainRecipe
-from hftune.train.arithmetic import describe_arithmetic, fast_arithmetic
+from hftune.train.arithmetic import arithmetic_text, describe_arithmetic, fast_arithmetic
 from hftune.train.checkpoint import Memory
 from hftune.train.compile_trial import settle_compile, try_compiled
 from hftune.train.guides import Guides
+from hftune.train.loop import train
 from hftune.train.plan import make_plan
 from hftune.train.session import Session, open_session
 from hftune.train.step import train_step
@@ -101,6 +103,15 @@ def test_fp32_is_multiplied_in_tf32_where_the_device_has_it():
         assert plain < quick < 1.0  # 10 bits of each factor over sums of 512
     else:
         assert quick == plain
+
+
+def test_a_run_says_once_what_was_set(tmp_path, caplog):
+    model = tiny_model("test_resnet")
+    with caplog.at_level(logging.INFO):
+        train(plan_with(model), model, drawn_splits(), tmp_path)
+    said = [one for one in caplog.messages if one.startswith("fp32 products in")]
+    assert said == [arithmetic_text(describe_arithmetic(CUDA))]
+    assert said[0].endswith("by trying them for each shape")
 
 
 def test_a_step_waits_for_the_device_once():

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from hftune.train.arithmetic import describe_arithmetic, fast_arithmetic, may_try_convolutions
+from hftune.train.arithmetic import (
+    arithmetic_text,
+    describe_arithmetic,
+    fast_arithmetic,
+    may_try_convolutions,
+    may_use_tf32,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -55,3 +61,32 @@ def test_the_newer_names_of_a_program_stay():
         assert matmul.fp32_precision == "tf32"
     finally:
         matmul.fp32_precision = before
+
+
+def test_a_program_that_keeps_fp32_whole_by_the_newer_names_gets_no_tf32():
+    assert may_use_tf32()
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    torch.set_float32_matmul_precision("high")
+    matmul.fp32_precision = "ieee"
+    try:
+        assert not may_use_tf32()
+        with fast_arithmetic(CUDA):
+            assert not may_use_tf32()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        matmul.fp32_precision = before
+    with fast_arithmetic(CUDA):
+        assert may_use_tf32()
+
+
+@pytest.mark.parametrize(
+    ("tf32", "tries", "text"),
+    [
+        (True, True, "in TF32; cuDNN picks convolutions by trying them for each shape"),
+        (False, True, "in full precision; cuDNN picks convolutions by trying them for each shape"),
+        (True, False, "in TF32; cuDNN picks convolutions by rule"),
+    ],
+)
+def test_what_is_set_is_said_in_one_line(tf32, tries, text):
+    assert arithmetic_text({"tf32": tf32, "cudnn_autotune": tries}) == f"fp32 products {text}"
