@@ -12,6 +12,7 @@ from hftune.data.sources import open_splits
 from hftune.errors import PlanError, Stopped
 from hftune.export.artifact import build_artifact
 from hftune.export.gate import verify_folder
+from hftune.export.outside import Outside
 from hftune.export.publish import Published, publish
 from hftune.export.samples import keep_samples
 from hftune.files import write_json
@@ -21,6 +22,7 @@ from hftune.hub.ref import parse_ref
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import HubRecipe, ModelRecipe, Recipe
 from hftune.stop_signals import raise_if_stopped
+from hftune.train.allocator import give_memory_back
 from hftune.train.average import owes_average
 from hftune.train.best import BestOutputs, best_weights
 from hftune.train.compile_trial import settle_compile, settled_compile
@@ -78,6 +80,7 @@ def finetune(
     results = train_and_judge(recipe, run, origins=origins)
     if not join_world().is_first:
         return Finished(run=run, results=results)
+    give_memory_back()
     return package(recipe, run, results)
 
 
@@ -174,13 +177,15 @@ def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:
     """Draw, package, verify and, where the recipe says so, push. Called by rank 0 only."""
     from hftune.report.plots import draw_report  # slow to import, and not needed for training
 
-    draw_report(run)
-    artifact = build_artifact(run, repo_id=recipe.hub.push_to)
-    if recipe.hub.push_to is None:
-        verify_folder(artifact)
-        return Finished(run=run, results=results, artifact=artifact)
-    target = push_target(recipe.hub, recipe.hub.push_to)
-    published = publish(artifact, target, run=run, message=f"Fine-tune {recipe.run} with hftune")
+    words = f"Fine-tune {recipe.run} with hftune"
+    with Outside() as outside:
+        draw_report(run)
+        artifact = build_artifact(run, repo_id=recipe.hub.push_to)
+        if recipe.hub.push_to is None:
+            verify_folder(artifact, outside)
+            return Finished(run=run, results=results, artifact=artifact)
+        target = push_target(recipe.hub, recipe.hub.push_to)
+        published = publish(artifact, target, outside, run=run, message=words)
     return Finished(run=run, results=results, artifact=artifact, published=published)
 
 

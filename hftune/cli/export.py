@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from hftune.core import Artifact
 from hftune.export.artifact import build_artifact
 from hftune.export.gate import Verdict, verify_folder
+from hftune.export.outside import Outside
 from hftune.report.plots import draw_report
 from hftune.units import format_size
 
@@ -29,9 +31,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Build the folder that is published: weights, config, card, recipe, record and probe."""
-    draw_report(run)
-    artifact = build_artifact(run, repo_id=repo)
-    verdict = verify_folder(artifact) if verify else None
+    with Outside() if verify else nullcontext() as outside:
+        draw_report(run)
+        artifact = build_artifact(run, repo_id=repo)
+        verdict = None if outside is None else verify_folder(artifact, outside)
     if as_json:
         json.dump(export_values(artifact, verdict), sys.stdout, indent=2)
         print()

@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from hftune import __version__
 from hftune.errors import HftuneError, RequestError, Stopped
 from hftune.log import configure, guard_tracebacks
+from hftune.quick_import import quick_import
 from hftune.stop_signals import StopRequested, leave, listening
 from hftune.train.allocator import SWITCH, settle_allocator, settled_allocator
 from hftune.train.liveness import lost_processes, part, speaks
@@ -192,7 +193,8 @@ def say(error: HftuneError) -> None:
 
 
 def _load(module_name: str, name: str, help_text: str) -> Any:
-    module: Any = import_module(module_name)
+    with quick_import():
+        module: Any = import_module(module_name)
     if hasattr(module, "app"):
         group = typer.main.get_command(module.app)
         group.help = group.help or help_text

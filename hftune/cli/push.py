@@ -46,6 +46,7 @@ def command(
         check_push(target)
     # These load torch, which takes seconds: only once the request is right.
     from hftune.export.artifact import build_artifact
+    from hftune.export.outside import Outside
     from hftune.export.publish import publish
 
     artifact = build_artifact(run, repo_id=target.repo_id)
@@ -53,7 +54,8 @@ def command(
         plan = plan_push(artifact.folder, target, message=words)
         print_plan(plan, card=artifact.card.read_text(encoding="utf-8"), as_json=as_json)
         return
-    published = publish(artifact, target, run=run, message=words)
+    with Outside() as outside:
+        published = publish(artifact, target, outside, run=run, message=words)
     print_published(published, as_json=as_json)
 
 

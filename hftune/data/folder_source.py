@@ -11,6 +11,7 @@ from hftune.core import DataFacts
 from hftune.data.part import Found, Part
 from hftune.errors import DataError
 from hftune.files import user_path
+from hftune.quick_import import quick_import
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _part(name: str, folder: Path, *, root: Path) -> Part:
-    from datasets import ClassLabel, Dataset, Features, Image  # optional, slow to import
+    with quick_import():
+        from datasets import ClassLabel, Dataset, Features, Image  # optional, slow to import
 
     classes = [class_folder.name for class_folder in _folders(folder)]
     paths: list[str] = []

@@ -5,6 +5,7 @@ its workers take no notice; they end when the trainer closes them, or when it is
 """
 
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -143,6 +144,7 @@ def _starting_workers() -> Iterator[None]:
 
 def _settle_worker(worker_id: int) -> None:  # noqa: ARG001 - torch passes it
     """Ignore what is meant for the trainer; obey SIGTERM from the trainer alone."""
+    gc.freeze()  # a collector that looks at what is shared with the trainer would copy its pages
     sys.excepthook = _unless_left(sys.excepthook)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)

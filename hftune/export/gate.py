@@ -1,35 +1,30 @@
 """The last check before and after publishing: strangers get the same names and logits.
 
-Each reader runs in a process of its own, with its own model building and its own transform.
+The readers run in a process of their own, with their own model building and transforms.
 """
 
 import importlib.util
 import json
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from hftune.core import Artifact, RepoRef
 from hftune.errors import PublishError
+from hftune.export.outside import Outside, Reader
 from hftune.export.probe import PROBE, read_probe
 from hftune.hub.client import HubSettings
 from hftune.hub.pull import pull
 
 logger = logging.getLogger(__name__)
 
-Reader = Literal["timm", "transformers"]
-
 # Largest allowed difference of a logit, absolute below 1 and relative above.
 TOLERANCE = 1e-5
-_OUTSIDER = Path(__file__).with_name("outsider.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +35,18 @@ class Verdict:
     largest_difference: float
 
 
-def verify_folder(artifact: Artifact) -> Verdict:
+def verify_folder(artifact: Artifact, outside: Outside) -> Verdict:
     """Load the artifact as strangers do and compare names and logits with its probe.
 
     timm always; transformers where it is installed and can feed the model. Raises PublishError
     when a reader fails or sees another model.
     """
-    return _verify(artifact.folder, artifact, _readers_for(_read_config(artifact.config)))
+    readers = _readers_for(_read_config(artifact.config))
+    return _verify(artifact.folder, artifact, readers, outside)
 
 
 def verify_pushed(
-    ref: RepoRef, artifact: Artifact, *, settings: HubSettings | None = None
+    ref: RepoRef, artifact: Artifact, outside: Outside, *, settings: HubSettings | None = None
 ) -> Verdict:
     """Pull the pushed commit into an empty cache and compare it with the artifact's probe.
 
@@ -60,29 +56,7 @@ def verify_pushed(
     with tempfile.TemporaryDirectory(prefix="hftune-verify-") as cache:
         pulled = pull(replace(ref, folder=None), cache_dir=Path(cache), settings=settings)
         assert pulled.folder is not None
-        return _verify(pulled.folder, artifact, ("timm",))
-
-
-def ask(reader: Reader, source: str, probe: Path) -> tuple[list[str], torch.Tensor]:
-    """Give class names and logits [N, K] that `reader` gets from `source` in a fresh process.
-
-    The process is offline: `source` is a folder. Raises PublishError when it fails.
-    """
-    with tempfile.TemporaryDirectory(prefix="hftune-verify-") as scratch:
-        out = Path(scratch) / "answer.json"
-        # -P: this script's own folder must not shadow what the readers import.
-        line = [sys.executable, "-P", str(_OUTSIDER), reader, source, str(probe), str(out)]
-        offline = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(
-            line, env=os.environ | offline, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            last = [text for text in done.stderr.splitlines() if text.strip()][-3:]
-            raise PublishError(
-                f"{reader} cannot load this model", found="\n".join(last), where=source
-            )
-        answer = json.loads(out.read_text(encoding="utf-8"))
-    return answer["label_names"], torch.tensor(answer["logits"], dtype=torch.float32)
+        return _verify(pulled.folder, artifact, ("timm",), outside)
 
 
 def _readers_for(config: Mapping[str, Any]) -> tuple[Reader, ...]:
@@ -97,7 +71,9 @@ def _readers_for(config: Mapping[str, Any]) -> tuple[Reader, ...]:
     return ("timm",)
 
 
-def _verify(folder: Path, artifact: Artifact, readers: tuple[Reader, ...]) -> Verdict:
+def _verify(
+    folder: Path, artifact: Artifact, readers: tuple[Reader, ...], outside: Outside
+) -> Verdict:
     """Compare what `readers` get from `folder` with the names and the probe of `artifact`."""
     kept = artifact.folder / PROBE
     expected: list[str] = _read_config(artifact.config)["label_names"]
@@ -105,7 +81,7 @@ def _verify(folder: Path, artifact: Artifact, readers: tuple[Reader, ...]) -> Ve
     largest = 0.0
     for reader in readers:
         source = f"local-dir:{folder}" if reader == "timm" else str(folder)
-        names, logits = ask(reader, source, kept)
+        names, logits = outside.ask(reader, source, kept)
         if names != expected:
             raise PublishError(
                 f"{reader} reads other class names",

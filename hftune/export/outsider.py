@@ -1,12 +1,19 @@
-"""Load a published model as somebody does who has timm or transformers, and no hftune.
+"""Load published models as somebody does who has timm or transformers, and no hftune.
 
-Run as a script in a fresh process, never imported: python -P outsider.py READER SOURCE PROBE OUT
-reads the probe's images, runs them through the reader's own transform and model, and writes the
-class names and logits to OUT as JSON. READER is timm (SOURCE "local-dir:FOLDER" or "hf-hub:ID") or
-transformers (SOURCE a folder or a repository id).
+Run as a script in a fresh process, never imported. Each line of its input is a JSON object: READER,
+SOURCE and PROBE. It reads the probe's images, runs them through the reader's own transform and
+model, and answers in a line with the class names and logits as JSON. READER is timm (SOURCE
+"local-dir:FOLDER" or "hf-hub:ID") or transformers (SOURCE a folder or a repository id).
 """
 
+# ruff: noqa: E402
+
+import gc
+
+gc.disable()  # before what takes longest: imports, among which it finds nothing to collect
+
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,13 +61,18 @@ READERS: dict[str, Callable[[str, list[Image.Image]], Answer]] = {
 }
 
 
-def main(reader: str, source: str, probe: str, out: str) -> None:
-    """Ask one reader and write its answer."""
-    with torch.inference_mode():
-        names, logits = READERS[reader](source, read_images(Path(probe)))
-    answer = {"label_names": names, "logits": logits.float().tolist()}
-    Path(out).write_text(json.dumps(answer), encoding="utf-8")
+def main() -> None:
+    """Answer every question until the input ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    for line in sys.stdin:
+        question = json.loads(line)
+        images = read_images(Path(question["probe"]))
+        with torch.inference_mode():
+            names, logits = READERS[question["reader"]](question["source"], images)
+        answers.write(json.dumps({"label_names": names, "logits": logits.float().tolist()}) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

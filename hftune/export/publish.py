@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hftune.core import Artifact, RepoRef
 from hftune.export.gate import verify_folder, verify_pushed
+from hftune.export.outside import Outside
 from hftune.files import write_json
 from hftune.hub.push import PushTarget, push
 
@@ -19,15 +20,18 @@ class Published:
     logit_gap: float
 
 
-def publish(artifact: Artifact, target: PushTarget, *, run: Path, message: str) -> Published:
+def publish(
+    artifact: Artifact, target: PushTarget, outside: Outside, *, run: Path, message: str
+) -> Published:
     """Verify the folder, push it as one commit, pull that commit back and compare logits.
 
     Writes the commit into `run/pushed.json`. Raises PublishError before anything is sent where
     the folder is not what the run trained, and HubError where the Hub refuses.
     """
-    verify_folder(artifact)
+    verify_folder(artifact, outside)
     ref = push(artifact.folder, target, message=message)
-    published = Published(ref=ref, logit_gap=verify_pushed(ref, artifact).largest_difference)
+    verdict = verify_pushed(ref, artifact, outside)
+    published = Published(ref=ref, logit_gap=verdict.largest_difference)
     write_json(
         run / PUSHED_FILE,
         {

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hftune.core import LabelSpace, ProblemName
 from hftune.errors import ComponentError, PlanError
+from hftune.quick_import import quick_import
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +128,9 @@ def compute_metrics(
     numbers [N, 1].
     Raises ComponentError for a metric that does not fit, PlanError for outputs that are not finite.
     """
-    # torchmetrics takes seconds to import, and no step needs it.
-    from hftune.metrics.classes import OneVersusRest, confusion, per_class
-    from hftune.metrics.makers import make_metric
+    with quick_import():  # torchmetrics takes seconds, and no step needs it
+        from hftune.metrics.classes import OneVersusRest, confusion, per_class
+        from hftune.metrics.makers import make_metric
 
     check_metrics(names, labels, problem=problem)
     _check_finite(logits)

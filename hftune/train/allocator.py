@@ -26,6 +26,8 @@ _JEMALLOC_SETTINGS = "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always"
 _JEMALLOC = "libjemalloc.so.2"
 # Variables by which somebody has chosen or tuned an allocator.
 _CHOICES = ("MALLOC_CONF", "MALLOC_ARENA_MAX", "TCMALLOC_", "MIMALLOC_", "MALLOC_MMAP_", "MALLOC_T")
+# A name of mallctl(3): all arenas give back their unused pages.
+_PURGE_ALL = b"arena.4096.purge"
 _GPUS = ("/dev/nvidiactl", "/dev/kfd")
 # Names of mallopt(3): give nothing back at the end of the heap, and take all from the heap.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -66,6 +68,20 @@ def settle_allocator(arguments: Sequence[str]) -> None:
         _start_anew(with_jemalloc(os.environ, machine.jemalloc))
     if keep_memory():
         _settled = "glibc's, told to keep what it was given; jemalloc is faster where installed"
+
+
+def give_memory_back() -> None:
+    """Give what is free to the system, where `settle_allocator` had it kept.
+
+    Called where the training is over and other processes begin to work.
+    """
+    if _settled is None:
+        return
+    library = ctypes.CDLL(None)
+    if _is_mapped(_JEMALLOC):
+        library.mallctl(_PURGE_ALL, None, None, None, ctypes.c_size_t(0))
+    else:
+        library.malloc_trim(ctypes.c_size_t(0))
 
 
 def settled_allocator() -> str | None:

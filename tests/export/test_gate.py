@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from hftune.core import Artifact
 from hftune.errors import PublishError
 from hftune.export.artifact import build_artifact
-from hftune.export.gate import ask, verify_folder, verify_pushed
+from hftune.export.gate import verify_folder, verify_pushed
+from hftune.export.outside import Outside
 from hftune.export.probe import PROBE, read_probe
 from hftune.hub.client import HubSettings
 from hftune.hub.push import PushTarget, push
@@ -29,6 +31,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return build_artifact(write_finished_run(tmp_path_factory.mktemp("runs") / "tiny-run"))
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Outside]:
+    """One process for all questions that are answered."""
+    with Outside() as process:
+        yield process
 
 
 @pytest.fixture
@@ -50,52 +59,54 @@ def change_config(artifact: Artifact, **block: object) -> None:
     artifact.config.write_text(json.dumps(config), encoding="utf-8")
 
 
-def test_timm_and_transformers_get_the_same_names_and_logits(artifact):
-    verdict = verify_folder(artifact)
+def test_timm_and_transformers_get_the_same_names_and_logits(artifact, outside):
+    verdict = verify_folder(artifact, outside)
     assert verdict.readers == ("timm", "transformers")
     assert verdict.largest_difference <= 1e-5
 
 
-def test_a_grey_model_is_read_by_timm_alone(tmp_path):
+def test_a_grey_model_is_read_by_timm_alone(tmp_path, outside):
     run = write_finished_run(tmp_path / "grey", channels=1)
-    verdict = verify_folder(build_artifact(run))
+    verdict = verify_folder(build_artifact(run), outside)
     assert verdict.readers == ("timm",)
     assert verdict.largest_difference <= 1e-5
 
 
-def test_other_weights_are_noticed(broken):
+def test_other_weights_are_noticed(broken, outside):
     weights = load_file(broken.weights)
     weights["fc.bias"] += 1e-3
     save_file(weights, broken.weights)
     with pytest.raises(PublishError, match="other logits than the trained model"):
-        verify_folder(broken)
+        verify_folder(broken, outside)
 
 
-def test_another_transform_is_noticed(broken):
+def test_another_transform_is_noticed(broken, outside):
     change_config(broken, crop_pct=0.9)
     with pytest.raises(PublishError, match="other logits"):
-        verify_folder(broken)
+        verify_folder(broken, outside)
 
 
 def test_t1_a_class_count_among_the_options_stops_transformers(broken):
     config = json.loads(broken.config.read_text(encoding="utf-8"))
     config["model_args"] = {"num_classes": 3}
     broken.config.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(PublishError, match="transformers cannot load this model"):
-        ask("transformers", str(broken.folder), broken.folder / PROBE)
+    with Outside() as outside, pytest.raises(PublishError) as caught:
+        outside.ask("transformers", str(broken.folder), broken.folder / PROBE)
+    assert caught.value.problem == "transformers cannot load this model"
+    assert "num_classes" in caught.value.found
 
 
-def test_a_pushed_commit_is_compared_from_an_empty_cache(artifact, local_hub, tmp_path):
+def test_a_pushed_commit_is_compared_from_an_empty_cache(artifact, outside, local_hub, tmp_path):
     settings = settings_for(local_hub, tmp_path)
     target = PushTarget(repo_id="local/verified")
     pushed = push(artifact.folder, target, message="Publish", settings=settings)
     # The folder on this machine plays no part: what is compared comes from the Hub.
-    verdict = verify_pushed(pushed, artifact, settings=settings)
+    verdict = verify_pushed(pushed, artifact, outside, settings=settings)
     assert verdict.largest_difference <= 1e-5
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_commit_with_other_weights_is_noticed(artifact, broken, local_hub, tmp_path):
+def test_a_commit_with_other_weights_is_noticed(artifact, outside, broken, local_hub, tmp_path):
     settings = settings_for(local_hub, tmp_path)
     weights = load_file(broken.weights)
     weights["fc.weight"] = weights["fc.weight"].flip(0)
@@ -103,7 +114,7 @@ def test_a_commit_with_other_weights_is_noticed(artifact, broken, local_hub, tmp
     target = PushTarget(repo_id="local/swapped")
     pushed = push(broken.folder, target, message="Publish", settings=settings)
     with pytest.raises(PublishError, match="other logits"):
-        verify_pushed(pushed, artifact, settings=settings)
+        verify_pushed(pushed, artifact, outside, settings=settings)
 
 
 # T14: the Hub's own example for timm names a retired key and a path that is gone.

@@ -201,3 +201,37 @@ def test_the_command_says_it_once_and_imports_only_what_a_step_needs(tmp_path):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
     assert {"torch", "timm", "hftune.finetune"} <= imported
     assert not {"torchmetrics", "matplotlib", "scipy", "transformers", "datasets"} & imported
+
+
+GIVING_BACK = """\
+import sys
+from pathlib import Path
+import torch
+from hftune.train.allocator import give_memory_back, settle_allocator
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+settle_allocator(sys.argv[1:])
+before = pages()
+blocks = [torch.ones(2**20) for _ in range(50)]  # 200 MiB
+del blocks
+kept = pages() - before
+give_memory_back()
+print(kept, pages() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hftune", "sweep.py"])
+def test_what_was_kept_is_given_back_where_it_was_kept(tmp_path, name):
+    script = tmp_path / name
+    script.write_text(GIVING_BACK)
+    plain = {
+        key: value for key, value in os.environ.items() if wants_settling(["train"], {key: value})
+    }
+    line = [sys.executable, str(script), "train"]
+    done = subprocess.run(line, env=plain, capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert left < 10_000  # pages
+    assert (kept > 40_000) == (not find_machine().has_gpu)
