@@ -11,11 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One tensor [B, *shape]; `is_last` where its channels lie last in memory."""
+    """One tensor [B, *shape]; `order` is that of its dimensions in memory, the batch first."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
-    is_last: bool
+    order: tuple[int, ...]
 
     @property
     def size(self) -> int:
@@ -38,7 +38,7 @@ class Packing:
     def pack(self, values: Sequence[Tensor]) -> Tensor:
         """Give the tensors as one [B, width]."""
         rows = [
-            (value.permute(0, 2, 3, 1) if piece.is_last else value).flatten(1).to(self.dtype)
+            value.permute(piece.order).flatten(1).to(self.dtype)
             for piece, value in zip(self.pieces, values, strict=True)
         ]
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
@@ -70,17 +70,15 @@ def settle_packing(values: Sequence[object], *, batch: int) -> Packing | None:
 
 
 def _piece(tensor: Tensor) -> Piece:
-    is_last = (
-        tensor.ndim == 4
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-        and not tensor.is_contiguous()
-    )
-    return Piece(shape=tuple(tensor.shape[1:]), dtype=tensor.dtype, is_last=is_last)
+    order = tuple(range(tensor.ndim))
+    if not tensor.is_contiguous():
+        by_stride = sorted(order[1:], key=tensor.stride, reverse=True)
+        if tensor.permute(0, *by_stride).is_contiguous():
+            order = (0, *by_stride)
+    return Piece(shape=tuple(tensor.shape[1:]), dtype=tensor.dtype, order=order)
 
 
 def _as_it_was(piece: Piece, part: Tensor) -> Tensor:
-    part = part.to(piece.dtype).contiguous()
-    if piece.is_last:
-        channels, height, width = piece.shape
-        return part.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
-    return part.reshape(-1, *piece.shape)
+    lies = [piece.shape[dim - 1] for dim in piece.order[1:]]
+    part = part.to(piece.dtype).contiguous().reshape(-1, *lies)
+    return part.permute([piece.order.index(dim) for dim in range(len(piece.order))])

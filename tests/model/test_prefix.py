@@ -12,7 +12,18 @@ from hftune.model.prefix import Prefix, Rest, find_cut, prefix_state
 from hftune.model.select import select
 
 SMALL_VIT = {"img_size": 32, "patch_size": 8, "depth": 3, "embed_dim": 32, "num_heads": 2}
-FAMILIES = {
+# Models whose forward method decides by the shapes that it meets.
+BY_SHAPE = {
+    "test_vit": {},
+    "test_vit4": {},
+    "test_vit_relpos": {"img_size": 32, "patch_size": 8, "depth": 3},
+    "vit_small_patch16_dinov3": SMALL_VIT,
+    "twins_svt_small": {
+        "img_size": 32, "patch_size": 2, "depths": (1, 1, 2, 1), "embed_dims": (16, 16, 16, 16),
+        "num_heads": (1, 1, 1, 1), "wss": (4, 4, 4, 4),
+    },
+}  # fmt: skip
+FAMILIES = BY_SHAPE | {
     "test_resnet": {},
     "test_efficientnet": {},
     "test_convnext": {},
@@ -86,6 +97,20 @@ def test_a_step_of_the_two_parts_is_a_step_of_the_whole(name, selectors):
 
 def trained(module: nn.Module) -> list[nn.Parameter]:
     return [value for value in module.parameters() if value.requires_grad]
+
+
+@pytest.mark.parametrize("name", BY_SHAPE)
+def test_a_model_that_decides_by_shapes_is_cut_before_its_head_alone(name):
+    one = opened(name, "head")
+    assert one.cut().last_layer == "head_drop"
+    assert one.cut().packing.width == one.module.num_features
+
+
+def test_a_cut_holds_for_tokens_that_lie_in_memory_as_a_convolution_left_them():
+    """Without position embeddings added to them they are the transposed maps of the patches."""
+    one = opened("test_vit_relpos", "head", "stage.-1", **BY_SHAPE["test_vit_relpos"])
+    (piece,) = one.cut().packing.pieces
+    assert (piece.shape, piece.order) == ((16, 96), (0, 2, 1))
 
 
 @pytest.mark.parametrize(
@@ -163,13 +188,14 @@ def test_what_draws_at_random_by_another_name_is_found_out():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_tensors_come_back_bit_for_bit_in_their_layout(dtype):
     image = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    values = (image, torch.randn(2, 7).to(dtype))
+    tokens = torch.randn(2, 6, 3).transpose(1, 2)
+    values = (image, torch.randn(2, 7).to(dtype), tokens)
     packing = settle_packing(values, batch=2)
     rows = packing.pack(values)
-    assert rows.shape == (2, 67)
+    assert rows.shape == (2, 85)
     back = packing.unpack(rows)
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(back, values, strict=True))
-    assert back[0].is_contiguous(memory_format=torch.channels_last)
+    assert [value.stride() for value in back] == [value.stride() for value in values]
 
 
 @pytest.mark.parametrize("odd", [torch.arange(2), torch.zeros(3, 1), 4, torch.zeros(2)])

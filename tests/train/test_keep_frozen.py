@@ -66,7 +66,7 @@ def assert_equal(one, other):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext"])
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
 def test_a_run_over_kept_features_is_the_run_over_images(architecture, tmp_path, passes):
     """Bit for bit in training. Evaluation folds batch norm over images, and so rounds otherwise."""
     kept, losses, _ = trained(
