@@ -22,6 +22,7 @@ from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share, make_order
 from hftune.losses import LossFunction, make_loss
 from hftune.model.freeze import apply_freeze, set_train_mode
+from hftune.model.in_place import save_copies
 from hftune.model.layout import memory_format
 from hftune.optim.l2_sp import Pull, place_pull
 from hftune.optim.optimizers import make_optimizer
@@ -207,6 +208,7 @@ def open_session(
     module = model.module
     layout = memory_layout(plan, module)
     module.to(accelerator.device).to(memory_format=layout)
+    save_copies(module)
     apply_freeze(module, phase.trainable)
     average = _open_average(plan, module, memory)
     optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
