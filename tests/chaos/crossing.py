@@ -13,7 +13,8 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.chaos.kills import Stage, draw_images, finish, forked, write_recipe
+from tests.chaos.kills import Stage, finish, forked
+from tests.chaos.small_run import draw_images, write_recipe
 
 STOP_AT = 5
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.kills import Stage, draw_images, finish, outcome, start, write_recipe
+from tests.chaos.kills import Stage, finish, outcome, start
+from tests.chaos.small_run import draw_images, write_recipe
 
 _ROOM = 2**30
 _MOUNT = ("mount", "-t", "tmpfs")

@@ -1,11 +1,13 @@
 """Runs that are killed again and again, each compared with one that was left alone.
 
     python -m tests.chaos.kills --runs 20 --kills 10 [--processes 1] [--workers 0] [--seed 0]
+        [--keeping]
 
 Everything is imported once; each life of a run is a fork that trains, judges and packages a small
 model until it is killed: after a random time, at a random change of its folder (so also in the
-middle of a commit), or by a stop signal at a random time. The same call then goes on. Prints one
-JSON object.
+middle of a commit), or by a stop signal at a random time. The same call then goes on. With
+--keeping it is a run that keeps decoded images and features, each time in an empty cache, whose
+changes count as well. Prints one JSON object.
 """
 
 import argparse
@@ -24,32 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SAVE_EVERY = 2
-STEPS = 12
+from tests.chaos.small_run import KEEPING, KEEPING_IMAGES, RECIPE, draw_images, write_recipe
+
 # A life that takes longer than this hangs; a whole one takes a few seconds.
 LONGEST_LIFE = 240.0
-
-RECIPE = """\
-run: chaos
-model: {{architecture: {architecture}, pretrained: false, image_size: 32, drop_rate: 0.1}}
-data:
-  source: {{name: image_folder, path: {images}}}
-  workers: {workers}
-  augment: [{{name: random_resized_crop, min_scale: 0.5}}, {{name: horizontal_flip}}]
-  mix: {{mixup: 0.4}}
-optim:
-  lr: 1e-3
-  ema: 0.9
-  schedule: {{name: plateau, metric: loss, patience: 0, factor: 0.5, threshold: 10}}
-unfreeze:
-  - {{at: 0%, train: [head]}}
-  - {{at: 4 steps, train: [head, stage.-1], lr_factor: 0.5, warmup: 2 steps}}
-  - {{at: 8 steps, train: [all]}}
-train: {{length: {steps} steps, batch_size: 8, micro_batch_size: 4, precision: fp32}}
-eval: {{every: 3 steps, best: accuracy}}
-track: {{every: 1 steps}}
-save: {{every: {save_every} steps, keep: 2}}
-"""
 
 _CHANGES = frozenset({"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "open"})
 
@@ -72,11 +52,17 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Where runs happen: folder, recipe file, processes per run."""
+    """Where runs happen: folder, recipe file, processes per run; if each has caches of its own."""
 
     folder: Path
     recipe: Path
     processes: int
+    own_caches: bool = False
+
+
+def cache_of(run: Path) -> Path:
+    """Give the folder of a run's own caches; its path begins as the run's."""
+    return Path(f"{run}-cache")
 
 
 def forked(stage: Stage, life: Callable[[int], int]) -> list[int]:
@@ -141,6 +127,8 @@ def start(
     def life(rank: int) -> int:
         from tests.chaos.whole_life import whole_life
 
+        if stage.own_caches:
+            os.environ["HFTUNE_CACHE"] = str(cache_of(run))
         note = die_at_change(
             run,
             die_at if rank == dying else None,
@@ -265,8 +253,14 @@ def one_run(
         disturb(stage, run, draw, tally, length=length, changes=changes)
         if (run / "results.json").exists():  # it finished before it could be killed often enough
             compare(stage, run, tally, expected)
-            shutil.rmtree(run)
+            remove(run)
     compare(stage, run, tally, expected)
+
+
+def remove(run: Path) -> None:
+    """Remove a run and its caches."""
+    for folder in (run, cache_of(run)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compare(stage: Stage, run: Path, tally: Tally, expected: dict[str, str]) -> None:
@@ -283,36 +277,6 @@ def compare(stage: Stage, run: Path, tally: Tally, expected: dict[str, str]) -> 
     ]
 
 
-def draw_images(root: Path) -> None:
-    """Draw two classes of noisy squares; 13 validation and 9 test images divide by nothing."""
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for split, number in (("train", 32), ("val", 13), ("test", 9)):
-        for row in range(number):
-            name, level = (("dark", 100), ("light", 150))[row % 2]
-            path = root / split / name / f"{row:03}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = rng.normal(level, 40, size=(40, 48, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(path)
-
-
-def write_recipe(folder: Path, *, workers: int, architecture: str = "test_resnet") -> Path:
-    """Write the recipe over the images in `folder`."""
-    path = folder / "chaos.yaml"
-    path.write_text(
-        RECIPE.format(
-            images=folder / "images",
-            workers=workers,
-            architecture=architecture,
-            steps=STEPS,
-            save_every=SAVE_EVERY,
-        )
-    )
-    return path
-
-
 def main() -> None:
     """Read the arguments, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -321,14 +285,21 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keeping", action="store_true")
     wanted = parser.parse_args()
     draw, tally = random.Random(wanted.seed), Tally()
     with tempfile.TemporaryDirectory(prefix="hftune-chaos-") as name:
         folder = Path(name)
         os.environ["HFTUNE_CACHE"] = str(folder / "cache")
-        draw_images(folder / "images")
-        recipe = write_recipe(folder, workers=wanted.workers)
-        stage = Stage(folder=folder, recipe=recipe, processes=wanted.processes)
+        draw_images(folder / "images", train=KEEPING_IMAGES if wanted.keeping else 32)
+        text = KEEPING if wanted.keeping else RECIPE
+        recipe = write_recipe(folder, workers=wanted.workers, text=text)
+        stage = Stage(
+            folder=folder,
+            recipe=recipe,
+            processes=wanted.processes,
+            own_caches=wanted.keeping,
+        )
         before = time.monotonic()
         first = folder / "undisturbed"
         codes = finish(start(stage, first))
@@ -342,7 +313,7 @@ def main() -> None:
                 stage, run, draw, tally, kills=wanted.kills, length=length, changes=changes,
                 expected=expected,
             )  # fmt: skip
-            shutil.rmtree(run, ignore_errors=True)
+            remove(run)
             print(f"{tally.runs} runs, {tally.kills} kills", file=sys.stderr)
         said = (folder / "said-0.txt").read_text()
     tracebacks = said.count("Traceback")

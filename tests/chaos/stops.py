@@ -30,7 +30,8 @@ from hftune.core import RepoRef
 from hftune.hub.client import HubSettings
 from hftune.hub.seed import seed_repo
 from hftune.hub.server import running
-from tests.chaos.kills import draw_images, weights_of
+from tests.chaos.kills import weights_of
+from tests.chaos.small_run import draw_images
 from tests.hub.faulty import FAULTS, FaultyHub, faulty
 
 LONGEST_WAIT = 600.0

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.chaos.full_disk import may_mount
-from tests.chaos.kills import SAVE_EVERY
+from tests.chaos.small_run import SAVE_EVERY
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +42,37 @@ def test_so_does_a_run_of_two_processes():
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     ("runs", "kills", "words"),
-    [(12, 10, ()), (4, 10, ("--workers", 1)), (6, 7, ("--processes", 2))],
+    [
+        (12, 10, ()),
+        (4, 10, ("--workers", 1)),
+        (6, 7, ("--processes", 2)),
+        (6, 10, ("--keeping",)),
+        (3, 7, ("--keeping", "--processes", 2)),
+    ],
 )
 def test_two_hundred_kills(runs, kills, words):
     tally = script("kills", "--runs", runs, "--kills", kills, "--seed", 1, *words)
     check_kills(tally, kills=runs * kills)
+
+
+def check_kept(found, *, chains):
+    assert (found["chains"], found["different"], found["hung"]) == (chains, [], 0)
+    assert found["tracebacks"] == 0
+
+
+def test_killed_while_features_and_images_are_written_nothing_half_is_read():
+    found = script("kept")
+    check_kept(found, chains=1)
+    assert (found["kills"], found["stops"]) == (3, 1)
+    assert found["half"] > 0  # the kill in a part left half of it
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("words", [("--chains", 20), ("--chains", 8, "--processes", 2)])
+def test_many_such_kills(words):
+    found = script("kept", "--seed", 1, *words)
+    check_kept(found, chains=words[1])
+    assert found["kills"] > words[1]
 
 
 def test_going_on_with_another_number_of_processes_sees_the_same_images():

@@ -3,8 +3,10 @@
 import sys
 from pathlib import Path
 
+import datasets  # noqa: F401 - as the metrics: seconds that each life would spend on first use
 import torch
 
+import hftune.metrics.classes  # noqa: F401
 from hftune.cli.main import say, stops_as_errors
 from hftune.errors import HftuneError
 from hftune.export.artifact import build_artifact
