@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
+from hftune.model.as_it_was import as_it_was
 from hftune.model.packing import Packing, settle_packing
 from hftune.model.trace import MayEnter, trace, without_idle
 
@@ -91,7 +91,7 @@ def find_cut(module: nn.Module, inputs: Tensor, *, head: Sequence[str] = ()) -> 
 
     for may_enter in (enters, stays_outside):
         try:
-            with _as_it_was(module, inputs.device):
+            with as_it_was(module, inputs.device):
                 cut = _cut(module, inputs, may_enter)
         except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError) as error:
             # What a forward method does with values that tracing cannot follow.
@@ -258,7 +258,7 @@ def _is_exact(module: nn.Module, cut: Cut, inputs: Tensor) -> bool:
     Tried out on one image more than the cut was found with: no graph may hold their number.
     """
     inputs = torch.cat([inputs, inputs[:1]])
-    with _as_it_was(module, inputs.device), torch.no_grad():
+    with as_it_was(module, inputs.device), torch.no_grad():
         trained = _agrees(module, cut, inputs, rest=Rest(module, cut.trained, cut.packing))
         module.eval()
         return trained and _agrees(module, cut, inputs, rest=Rest(module, cut.judged, cut.packing))
@@ -272,19 +272,3 @@ def _agrees(module: nn.Module, cut: Cut, inputs: Tensor, *, rest: Rest) -> bool:
     whole = module(inputs)
     torch.manual_seed(0)
     return torch.equal(features, again) and torch.equal(rest(features), whole)
-
-
-@contextmanager
-def _as_it_was(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put back modes, buffers and the random state of torch afterwards."""
-    modes = {part: part.training for part in module.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)

@@ -1,25 +1,14 @@
 """A forward and backward pass that leaves no trace in a session."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-import torch
+from hftune.model.as_it_was import as_it_was
 
 if TYPE_CHECKING:
     from hftune.train.session import Session
 
 
-@contextlib.contextmanager
-def untouched(session: "Session") -> Iterator[None]:
-    """Put back buffers and the random state of torch, the only one that a step draws from."""
-    device = session.accelerator.device
-    buffers = list(session.module.buffers())
-    before = [buffer.clone() for buffer in buffers]
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+def untouched(session: "Session") -> AbstractContextManager[None]:
+    """Put back modes, buffers and random state of a session's module after the body."""
+    return as_it_was(session.module, session.accelerator.device)
