@@ -10,6 +10,7 @@ from hftune.describe.layers import Layers, head_text, share_text
 from hftune.describe.phase_tables import PhaseGroups, group_table, phase_table
 from hftune.describe.recipe import component_text
 from hftune.recipe.schema import Recipe
+from hftune.train.features_ahead import PhaseFeatures, features_ahead
 from hftune.train.frozen import frozen_text
 from hftune.train.memory import LEFT_OUT, PhaseMemory
 from hftune.train.plan import best_of, loss_of, metrics_of, plan_groups
@@ -47,9 +48,29 @@ def describe_plan(
         tables=(
             phase_table(phases, layers, place="steps"),
             group_table(phases, layers, peak=plan.peak_lr, place="steps"),
+            *_feature_tables(features_ahead(plan, model, splits, device)),
             memory_table(plan, memory),
         ),
     )
+
+
+def _feature_tables(phases: Sequence[PhaseFeatures]) -> Iterator[Table]:
+    """Give a table with a row per phase whose frozen layers may be cut off, if there is one."""
+    if not phases:
+        return
+    rows = tuple(
+        (
+            f"{phase.start} to {phase.stop}",
+            phase.cut,
+            phase.width,
+            phase.dtype,
+            phase.train,
+            phase.val,
+        )
+        for phase in phases
+    )
+    columns = ("steps", "up to", "numbers per image", "type", "training", "validation")
+    yield Table(title="frozen layers, kept once computed", columns=columns, rows=rows)
 
 
 def memory_table(plan: RunPlan, estimates: Sequence[PhaseMemory]) -> Table:

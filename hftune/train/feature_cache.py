@@ -17,10 +17,11 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from hftune.cache_folders import cache_root
-from hftune.core import InputSpec, Split
+from hftune.core import InputSpec, Phase, RunPlan, Split
 from hftune.data.image_input import model_inputs
 from hftune.data.listed import Pixels, listed_batches
 from hftune.errors import DiskError, HftuneError
+from hftune.model.packing import Packing
 from hftune.recipe.schema import CacheRecipe
 from hftune.train.control import Control
 from hftune.train.feature_key import Views
@@ -85,6 +86,31 @@ def keep_features(
         return rows
 
 
+def kept_dtype(packing: Packing, recipe: CacheRecipe) -> torch.dtype:
+    """Give the type in which rows are kept."""
+    return torch.bfloat16 if recipe.dtype == "bf16" else packing.dtype
+
+
+def repays(plan: RunPlan, *, steps: int, rows: int) -> bool:
+    """Say whether `steps` steps show more training images than the `rows` that are to be made."""
+    return plan.recipe.train.cache.features == "on" or steps * plan.batch_size > rows
+
+
+def num_evaluations(plan: RunPlan, phase: Phase) -> int:
+    """Count the evaluations of a phase, from its first step to its last."""
+    number = phase.stop // plan.eval_every - phase.start // plan.eval_every
+    return number + (phase.stop == plan.total_steps and phase.stop % plan.eval_every > 0)
+
+
+def place_ahead(num_bytes: int, recipe: CacheRecipe) -> str:
+    """Say where so many bytes of rows will be read from; what others left unused gives way."""
+    memory = _memory_limit(recipe)
+    if num_bytes <= parse_size(recipe.disk):
+        return "in memory" if num_bytes <= memory else "mapped from disk"
+    why_not = _why_memory_alone_fails(num_bytes, recipe, memory)
+    return "in memory alone" if why_not is None else f"not kept: {why_not}"
+
+
 def _settle_place(store: Store, recipe: CacheRecipe, memory: int) -> str | None:
     """Choose disk or memory alone for what is missing; give the reason where neither holds it."""
     if not store.missing():
@@ -98,11 +124,16 @@ def _settle_place(store: Store, recipe: CacheRecipe, memory: int) -> str | None:
     if fits:
         return None
     store.on_disk = False
+    return _why_memory_alone_fails(wanted.num_bytes, recipe, memory)
+
+
+def _why_memory_alone_fails(num_bytes: int, recipe: CacheRecipe, memory: int) -> str | None:
+    """Give the reason why rows without room on the disk cannot be kept; None where they can."""
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    if alone and wanted.num_bytes <= memory:
+    if alone and num_bytes <= memory:
         return None
     return (
-        f"they take {format_size(wanted.num_bytes)}; train.cache.memory gives "
+        f"they take {format_size(num_bytes)}; train.cache.memory gives "
         f"{format_size(memory)}, and train.cache.disk, {recipe.disk}, has no room"
     )
 

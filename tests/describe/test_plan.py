@@ -90,6 +90,19 @@ def test_phases_have_steps_and_groups_have_the_rates_of_their_phase(described):
     assert plan.phases[0].stop == 4
 
 
+def test_a_phase_with_frozen_layers_says_what_is_kept_of_them(described):
+    recipe = tiny_recipe(unfreeze=PHASES, train=TrainRecipe(length="3 epochs", batch_size=8))
+    (row,) = rows(described(recipe)[1], "frozen layers")
+    assert row == {
+        "steps": "0 to 4",
+        "up to": "global_pool",
+        "numbers per image": 96,
+        "type": "float32",
+        "training": "24 images, 9.0 KiB, in memory",
+        "validation": "run in every evaluation: the phase has no more than one",
+    }
+
+
 def test_what_is_off_is_not_mentioned(described):
     facts = described(tiny_recipe())[1].facts
     off = {
@@ -169,11 +182,15 @@ def test_the_dry_run_prints_the_plan_and_writes_nothing(recipe, tmp_path, monkey
     assert invoke(["train", recipe, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("plan small\n")
-    for title in ("phases", "groups", "memory per process, estimated"):
+    kept = "frozen layers, kept once computed"
+    for title in ("phases", "groups", kept, "memory per process, estimated"):
         assert f"\n{title}\n" in out
     assert invoke(["train", recipe, "--dry-run", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["plan"]["total_steps"] == 4
+    (features,) = values["tables"][kept]
+    assert (features["steps"], features["up to"]) == ("0 to 2", "global_pool")
+    assert features["training"].startswith("run in every epoch: ")  # the phase is one epoch
     head, everything = values["memory"]
     assert 0 < head["activations"] < everything["activations"]
     assert head["total"] == sum(
