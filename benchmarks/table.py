@@ -83,7 +83,20 @@ def judge_bar(name: str, workload: Workload, bar: Bar, *, rows: Sequence[Row]) -
     ratio = None if other is None else times_better(rows, figure, than=other)
     best = "the best peer, " if bar.against == "best" and compared == figure else ""
     text = f"{_HEADS[figure]} against {best}{shown}"
+    if other is None and workload.until is not None:
+        ratio = times_ahead(rows)
+        text = f"{_HEADS[figure]}, at least: no peer got there"
     return Verdict(workload=name, text=text, ratio=ratio, least=bar.least)
+
+
+def times_ahead(rows: Sequence[Row]) -> float | None:
+    """Give how many times hftune's seconds every peer of a race had and did not get there in."""
+    own = median(rows, HFTUNE, "reached_seconds")
+    others = [
+        row.whole_seconds for row in rows if row.peer not in _own() and row.status != "failed"
+    ]
+    known = [seconds for seconds in others if seconds is not None]
+    return min(known) / own if own and known else None
 
 
 def bars_table(verdicts: Sequence[Verdict]) -> str:

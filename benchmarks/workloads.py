@@ -150,7 +150,7 @@ WORKLOADS = {
         images=Images(kind="elpv"),
         figure="reached_seconds",
         words=("--augment", "--min-scale", "0.6", "--judge-every-epoch", "--lr", "3e-4"),
-        peers=("plain", "trainer", "fastai", "timm", HFTUNE),
+        peers=(HFTUNE, "plain", "trainer", "fastai", "timm"),
         epochs=6,
         repeats=1,
         until=0.86,

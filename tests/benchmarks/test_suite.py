@@ -73,3 +73,6 @@ def test_a_race_stops_who_is_later_than_the_best_peer() -> None:
     assert time_limit(begun, race, "fastai") == 70.0
     assert time_limit(begun, race, "hftune") > 1000  # hftune's own time is measured whole
     assert time_limit([], race, "plain") > 1000
+    first = [Row(workload="W4", peer="hftune", repeat=0, reached_seconds=20.0)]
+    assert time_limit(first, race, "plain") == 60.0
+    assert time_limit([*begun[:2], *first], race, "fastai") == 60.0

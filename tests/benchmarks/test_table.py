@@ -47,6 +47,20 @@ def test_bars_are_ratios_and_a_bar_that_is_not_reached_is_shown() -> None:
     assert (memory.ratio, memory.reached) == (None, "not measured")
 
 
+def test_a_race_that_no_peer_finished_is_won_by_what_they_had() -> None:
+    rows = [
+        row("hftune", workload="W4", reached_seconds=100.0),
+        row("plain", workload="W4", whole_seconds=300.0, status="stopped"),
+        row("fastai", workload="W4", whole_seconds=250.0),  # all epochs, and not there
+        row("trainer", workload="W4", whole_seconds=9.0, status="failed"),
+    ]
+    (verdict,) = judge_bars(rows)
+    assert (verdict.ratio, verdict.reached) == (2.5, "yes")
+    assert "at least" in verdict.text
+    (unknown,) = judge_bars(rows[1:])
+    assert unknown.reached == "not measured"
+
+
 def test_the_accuracy_is_compared_with_that_of_the_fastest_peer() -> None:
     rows = [
         row("plain", workload="W2", whole_seconds=50.0, accuracy=0.8),
