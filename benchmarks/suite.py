@@ -182,8 +182,8 @@ def environment_of(row: Row, settings: Settings, scratch: Path) -> dict[str, str
     )
     if by_command_line:
         return own_environment(scratch)
-    keeps = settings.allocator == "same" or row.peer == LIMIT
-    return peer_environment(scratch, keeps_memory=keeps)
+    keeps_memory = settings.allocator == "same" and not WORKLOADS[row.workload].own_allocators
+    return peer_environment(scratch, keeps_memory=keeps_memory or row.peer == LIMIT)
 
 
 def told(row: Row, workload: Workload) -> str:

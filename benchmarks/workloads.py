@@ -67,7 +67,8 @@ class Workload:
     """One table. `words` go to every peer's script, `settings` to hftune's alone.
 
     A run ends at its end, at its first step, or once it was judged to reach the accuracy `until`.
-    Where `is_warm`, a run that does not count comes first, and what it left in caches is kept.
+    Where `is_warm`, a run that does not count comes first, and what it left in caches is kept. With
+    `own_allocators` the peers run with the allocator that they come with.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Workload:
     until: float | None = None
     ends_at_first_step: bool = False
     is_warm: bool = False
+    own_allocators: bool = False
     bars: tuple[Bar, ...] = ()
     needs_gpu: bool = False
 
@@ -114,6 +116,15 @@ WORKLOADS = {
             Bar(least=0.93, against=LIMIT),
             Bar(least=1.0, figure="peak_mib"),
         ),
+    ),
+    "W1D": Workload(
+        title="full fine-tune, one epoch, each peer with the allocator it comes with",
+        images=Images(kind="sure", train=256, val=128),
+        figure="images_per_second",
+        words=("--augment",),
+        peers=("plain", "trainer", HFTUNE),
+        repeats=2,
+        own_allocators=True,
     ),
     "W2": Workload(
         title="head only, ten epochs over 1,000 images, no augmentation",
