@@ -64,12 +64,12 @@ def _feature_tables(phases: Sequence[PhaseFeatures]) -> Iterator[Table]:
             phase.cut,
             phase.width,
             phase.dtype,
-            phase.train,
             phase.val,
+            phase.train,
         )
         for phase in phases
     )
-    columns = ("steps", "up to", "numbers per image", "type", "training", "validation")
+    columns = ("steps", "up to", "numbers per image", "type", "validation", "training")
     yield Table(title="frozen layers, kept once computed", columns=columns, rows=rows)
 
 
