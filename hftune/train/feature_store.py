@@ -74,13 +74,13 @@ class Wanted:
         return f"{self.key[:32]}-{shard:03d}"
 
 
-def is_made(wanted: Wanted) -> bool:
-    """Say whether every shard was finished on this machine; a `Store` sees whether it is whole."""
-    with contextlib.ExitStack() as stack:
-        return all(
-            stack.enter_context(used_entry(KIND, wanted.shard_key(shard)))
-            for shard in range(wanted.num_shards)
-        )
+def is_begun(wanted: Wanted) -> bool:
+    """Say whether any shard was finished on this machine; a `Store` sees which are whole."""
+    for shard in range(wanted.num_shards):
+        with used_entry(KIND, wanted.shard_key(shard)) as folder:
+            if folder is not None:
+                return True
+    return False
 
 
 class Rows:

@@ -12,9 +12,16 @@ from torch import Tensor
 from hftune.core import Phase, RunPlan
 from hftune.data.image_input import eval_transform, train_transform
 from hftune.model.prefix import prefix_state
-from hftune.train.feature_cache import Kitchen, Source, keep_features
+from hftune.train.feature_cache import (
+    Kitchen,
+    Source,
+    keep_features,
+    kept_dtype,
+    num_evaluations,
+    repays,
+)
 from hftune.train.feature_key import Numerics, Views, feature_key, prefix_digest
-from hftune.train.feature_store import Wanted, is_made
+from hftune.train.feature_store import Wanted, is_begun
 from hftune.train.kept import Kept
 from hftune.train.world import from_first
 
@@ -48,10 +55,10 @@ def keep_frozen(session: "Session", around: "Surroundings", *, step: int) -> Non
     frozen, phase, plan = session.frozen, session.phase, session.plan
     if frozen is None or step >= phase.stop:
         return
-    wants_train = _wants_train(plan, frozen, steps=phase.stop - step, images=len(session.split))
     # Asked of the whole phase: evaluation rounds otherwise over kept features, and a run that goes
-    # on is to evaluate as it would have.
-    wants_val = _evaluations(plan, phase) > 1 and _judges_same_prefix(session)
+    # on is to compute what it would have.
+    wants_train = _wants_train(plan, phase, frozen=frozen, images=len(session.split))
+    wants_val = num_evaluations(plan, phase) > 1 and _judges_same_prefix(session)
     if not wants_train and not wants_val:
         return
     waited = around.control.waited
@@ -103,13 +110,13 @@ def _keep_both(
 def _wish(session: "Session", source: Source, *, digest: str, batch_size: int) -> _Wish:
     """Say which rows the images of `source` give; `digest` is the prefix's."""
     assert session.frozen is not None
-    recipe, cut = session.plan.recipe.train.cache, session.frozen.cut
+    cut = session.frozen.cut
     numerics = Numerics(
         precision=session.plan.precision,
         device=session.accelerator.device,
         layout=session.layout,
         batch_size=batch_size,
-        dtype=torch.bfloat16 if recipe.dtype == "bf16" else cut.packing.dtype,
+        dtype=kept_dtype(cut.packing, session.plan.recipe.train.cache),
     )
     number, spec = source.views.number, session.model.input_spec
     versions = "" if number == 1 else f" in {number} versions each"
@@ -135,18 +142,21 @@ def _keep(session: "Session", kitchen: Kitchen, wish: _Wish) -> Kept | None:
 
 
 def _is_worth_it(wishes: Sequence[_Wish], kitchen: Kitchen, plan: RunPlan) -> bool:
-    """Say whether rows save time; nothing is tried where all are there (collective)."""
-    return from_first(all(is_made(wish.wanted) for wish in wishes) or _pays(kitchen, plan))
+    """Say whether rows save time (collective).
+
+    Nothing is tried where some are there: who made them tried it, perhaps this run before a kill.
+    """
+    return from_first(any(is_begun(wish.wanted) for wish in wishes) or _pays(kitchen, plan))
 
 
-def _wants_train(plan: RunPlan, frozen: "Frozen", *, steps: int, images: int) -> bool:
+def _wants_train(plan: RunPlan, phase: Phase, *, frozen: "Frozen", images: int) -> bool:
     """Say whether the training images are to be kept; say once why not where they cannot be."""
-    is_on = plan.recipe.train.cache.features == "on"
     if frozen.why_not is not None:
+        is_on = plan.recipe.train.cache.features == "on"
         level = logging.WARNING if is_on else logging.INFO
         logger.log(level, "the frozen part is run in every epoch: %s", frozen.why_not)
         return False
-    return is_on or steps * plan.batch_size > frozen.views.number * images
+    return repays(plan, steps=phase.stop - phase.start, rows=frozen.views.number * images)
 
 
 def _pays(kitchen: Kitchen, plan: RunPlan) -> bool:
@@ -161,12 +171,6 @@ def _pays(kitchen: Kitchen, plan: RunPlan) -> bool:
             rows: Tensor = kitchen.prefix(inputs).cpu()  # host-device sync
             seconds.append(time.monotonic() - before)
     return bool(rows.nbytes / _READING_SPEED < _MOST_READING * min(seconds))
-
-
-def _evaluations(plan: RunPlan, phase: Phase) -> int:
-    """Count the evaluations of a phase, from its first step to its last."""
-    number = phase.stop // plan.eval_every - phase.start // plan.eval_every
-    return number + (phase.stop == plan.total_steps and phase.stop % plan.eval_every > 0)
 
 
 def _judges_same_prefix(session: "Session") -> bool:
