@@ -100,10 +100,13 @@ def die_at_change(run: Path, number: int | None, count: Path | None) -> Callable
     Gives what writes how many there were to `count`.
     """
     changes = 0
+    own = os.getpid()
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal changes
         if event not in _CHANGES or not str(arguments[0]).startswith(str(run)):
+            return
+        if os.getpid() != own:  # a worker that loads images and puts them into a cache
             return
         if event == "open" and not int(arguments[2]) & (os.O_WRONLY | os.O_RDWR):
             return
