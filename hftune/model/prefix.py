@@ -255,20 +255,29 @@ def _is_needed(node: fx.Node, copied: Mapping[fx.Node, fx.Node]) -> bool:
 def _is_exact(module: nn.Module, cut: Cut, inputs: Tensor) -> bool:
     """Say whether prefix and rest give the whole module's bits in train and in evaluation mode.
 
-    Tried out on one image more than the cut was found with: no graph may hold their number.
+    The prefix has to give the same in both, whatever random numbers there are. Tried out on one
+    image more than the cut was found with: no graph may hold their number.
     """
     inputs = torch.cat([inputs, inputs[:1]])
     with as_it_was(module, inputs.device), torch.no_grad():
-        trained = _agrees(module, cut, inputs, rest=Rest(module, cut.trained, cut.packing))
+        trained = _features(module, cut, inputs, rest=cut.trained, seed=1)
+        if trained is None:
+            return False
         module.eval()
-        return trained and _agrees(module, cut, inputs, rest=Rest(module, cut.judged, cut.packing))
+        judged = _features(module, cut, inputs, rest=cut.judged, seed=2)
+        return judged is not None and torch.equal(trained, judged)
 
 
-def _agrees(module: nn.Module, cut: Cut, inputs: Tensor, *, rest: Rest) -> bool:
-    prefix = Prefix(module, cut)
-    torch.manual_seed(1)
-    features, again = prefix(inputs), prefix(inputs)
+def _features(
+    module: nn.Module, cut: Cut, inputs: Tensor, *, rest: fx.Graph, seed: int
+) -> Tensor | None:
+    """Give what the prefix gives; None where the rest does not make the whole module's bits of it.
+
+    Side effect: draws random numbers from `seed` on.
+    """
+    torch.manual_seed(seed)
+    features: Tensor = Prefix(module, cut)(inputs)
     torch.manual_seed(0)
     whole = module(inputs)
     torch.manual_seed(0)
-    return torch.equal(features, again) and torch.equal(rest(features), whole)
+    return features if torch.equal(Rest(module, rest, cut.packing)(features), whole) else None
