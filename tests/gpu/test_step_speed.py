@@ -148,11 +148,11 @@ def test_compiled_steps_are_those_of_plain_code():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("train", [("all",), ("head", "stage.-1")])  # the model; a cut one's rest
-def test_a_trial_leaves_the_model_alone_and_a_short_run_tries_nothing(train):
+@pytest.mark.parametrize("trains", [("all",), ("head", "stage.-1")])  # the model; a cut one's rest
+def test_a_trial_leaves_the_model_alone_and_a_short_run_tries_nothing(trains):
     model = tiny_model("test_resnet")
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    plan = plan_with(model, unfreeze=(UnfreezeStep(at="0%", train=train),))
+    plan = plan_with(model, unfreeze=(UnfreezeStep(at="0%", train=trains),))
     assert not settle_compile(plan, model, join_world()).compiled
     trial = try_compiled(plan, model, plan.phases[0], device=CUDA, least=0.0)
     assert trial is not None
