@@ -106,6 +106,16 @@ def test_a_model_that_decides_by_shapes_is_cut_before_its_head_alone(name):
     assert one.cut().packing.width == one.module.num_features
 
 
+@pytest.mark.parametrize("name", BY_SHAPE)
+def test_a_model_that_decides_by_shapes_is_cut_in_half_precision_too(name):
+    one = opened(name, "head", "stage.-1")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cut = one.cut()
+        assert cut is not None
+        rest = Rest(one.module, cut.trained, cut.packing)
+        assert torch.equal(rest(Prefix(one.module, cut)(one.inputs)), one.module(one.inputs))
+
+
 def test_a_cut_holds_for_tokens_that_lie_in_memory_as_a_convolution_left_them():
     """Without position embeddings added to them they are the transposed maps of the patches."""
     one = opened("test_vit_relpos", "head", "stage.-1", **BY_SHAPE["test_vit_relpos"])
