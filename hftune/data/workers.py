@@ -78,7 +78,7 @@ def produce(
         )
         made = iter(loader)
     try:
-        with _lost_workers():
+        with lost_workers():
             for thing in made:
                 if isinstance(thing, HftuneError):
                     raise thing
@@ -174,8 +174,11 @@ def _obey(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _lost_workers() -> Iterator[None]:
-    """Turn torch's words about a worker that is gone into an error with a remedy."""
+def lost_workers() -> Iterator[None]:
+    """Turn torch's words about a worker that is gone into an error with a remedy.
+
+    torch says it wherever the main thread is by then, not only while it waits for what is made.
+    """
     try:
         yield
     except RuntimeError as error:

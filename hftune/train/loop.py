@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hftune.core import Model, Progress, RunPlan, Splits
+from hftune.data.workers import lost_workers
 from hftune.train.arithmetic import arithmetic_text, describe_arithmetic, fast_arithmetic
 from hftune.train.average import check_mean, owes_average, takes_weights
 from hftune.train.average_end import finish_average
@@ -53,6 +54,7 @@ def train(
     check_mean(plan, progress, memory)
     mirror = open_mirror(plan, run) if accelerator.is_main_process else None
     with (
+        lost_workers(),
         fast_arithmetic(accelerator.device),
         Control(accelerator, plan) as control,
         Tracking(run, plan, accelerator, start=progress, bad=judge.bad) as track,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hftune.data.workers import available_cores, enough_workers, produce
+from hftune.data.workers import available_cores, enough_workers, lost_workers, produce
 from hftune.errors import AbilityError, DataError
 from hftune.stop_signals import StopRequested, listening
 
@@ -160,6 +160,15 @@ def test_an_unclosed_producer_does_not_keep_the_program_from_ending(tmp_path: Pa
 
 
 @pytest.mark.slow  # torch looks for the parent every five seconds
+def test_a_worker_that_is_lost_while_nobody_waits_for_it_is_the_same_error() -> None:
+    made = produce(double, range(10_000), workers=1)
+    next(made)
+    with pytest.raises(AbilityError, match="ended before its work"), lost_workers():  # noqa: PT012
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        while True:
+            time.sleep(0.01)
+
+
 def test_workers_end_when_their_user_is_killed() -> None:
     program = textwrap.dedent(
         """
