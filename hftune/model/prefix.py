@@ -23,6 +23,11 @@ _RANDOM_WORDS = ("drop", "rand", "bernoulli", "multinomial", "noise")
 # How such layers name the share that they drop.
 _SHARES = ("p", "drop_prob", "prob")
 
+# What a forward method raises over values that stand for others; TraceError is a ValueError.
+_NOT_FOLLOWED = (
+    AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
@@ -93,12 +98,10 @@ def find_cut(module: nn.Module, inputs: Tensor, *, head: Sequence[str] = ()) -> 
         try:
             with as_it_was(module, inputs.device):
                 cut = _cut(module, inputs, may_enter)
-        except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError) as error:
-            # What a forward method does with values that tracing cannot follow.
+            if cut is not None and _is_exact(module, cut, inputs):
+                return cut
+        except _NOT_FOLLOWED as error:
             logger.debug("no cut that %s: %s", may_enter.__name__, error)
-            continue
-        if cut is not None and _is_exact(module, cut, inputs):
-            return cut
     return None
 
 

@@ -195,6 +195,29 @@ def test_what_draws_at_random_by_another_name_is_found_out():
     assert one.cut() is None
 
 
+def is_plain(x):
+    assert type(x) is torch.Tensor
+
+
+def counts_images(x):
+    return {1: "one", 2: "two", 3: "three"}[x.shape[0]]
+
+
+@pytest.mark.parametrize("check", [is_plain, counts_images])
+def test_a_method_that_cannot_be_followed_leaves_the_model_whole(check):
+    one = opened("test_resnet", "head")
+    plain = type(one.module)
+
+    class Checked(plain):
+        def forward(self, x):
+            check(x)
+            return super().forward(x)
+
+    one.module.__class__ = Checked
+    assert one.module(one.inputs).shape == (3, 2)
+    assert one.cut() is None
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_tensors_come_back_bit_for_bit_in_their_layout(dtype):
     image = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
