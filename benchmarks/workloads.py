@@ -47,7 +47,7 @@ PEERS = {
 }
 ALONE = ("plain", "accelerate", "trainer", "fastai", "timm", HFTUNE, LIMIT)
 JUDGING = ("plain", "accelerate", "trainer", "fastai", HFTUNE, LIMIT)
-# Where each peer takes minutes. Accelerate's loop is the plain one's twin, fastai behind both.
+# Where each peer takes minutes: W1 shows where the others stand.
 LONG = ("plain", "trainer", HFTUNE, LIMIT)
 
 
