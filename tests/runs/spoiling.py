@@ -16,13 +16,13 @@ story = import_module("hftune.finetune")  # `hftune.finetune` is the function of
 train = story.train
 
 
-def spoiled(plan, model, splits, run, *, gives_up=None):
+def spoiled(plan, model, splits, run, **others):
     gone, cut = map(Path, sys.argv[1:3])
     if join_world().is_first:
         gone.unlink()
         os.truncate(cut, cut.stat().st_size // 2)
     wait_for_all()
-    return train(plan, model, splits, run, gives_up=gives_up)
+    return train(plan, model, splits, run, **others)
 
 
 def unpackaged(recipe, run, results):
