@@ -6,7 +6,7 @@ from torch import nn
 _COPIED_FIRST = (nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SiLU)
 
 
-def save_copies(module: nn.Module) -> None:
+def avoid_copies(module: nn.Module) -> None:
     """Let activations that would be copied first write elsewhere instead: same values, same memory.
 
     Of those that need only their output for the derivative, such as ReLU, none is changed. Side

@@ -40,9 +40,7 @@ class Kitchen:
         """Judge a mixture on validation (collective)."""
         self.mix(members)
         step = self.ingredients[members[0]].step
-        result = judge_module(self.judge, self.module, self.splits.val, step=step)
-        assert result is not None  # only a Control cuts it short
-        return result
+        return judge_module(self.judge, self.module, self.splits.val, step=step)
 
     def mix(self, members: tuple[str, ...]) -> None:
         """Put the plain mean of the members into the module (collective).

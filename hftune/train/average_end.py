@@ -129,7 +129,6 @@ def _note(
     )
     if chosen:
         keep_best(around, module, outputs, result)
+        progress.best_value, progress.best_step = value, result.step
     if around.judge.accelerator.is_main_process:
         write_json(around.run / AVERAGE_FILE, record.to_json())
-    if chosen:
-        progress.best_value, progress.best_step = value, result.step

@@ -88,10 +88,7 @@ def evaluate(
     Raises DeviceError where the device cannot do the precision.
     """
     judge = ready_judge(model, recipe, labels=split.labels)
-    result = judge_module(judge, model.module, split, step=step)
-    if result is None:
-        raise AssertionError("an evaluation without control was cut short")
-    return result
+    return judge_module(judge, model.module, split, step=step)
 
 
 def ask(model: Model | Classifier, split: Split, recipe: Recipe) -> Outputs:
@@ -100,10 +97,7 @@ def ask(model: Model | Classifier, split: Split, recipe: Recipe) -> Outputs:
     Raises DeviceError where the device cannot do the recipe's precision.
     """
     judge = ready_judge(model, recipe, labels=split.labels)
-    outputs = compute_logits(judge, model.module, split)
-    if outputs is None:
-        raise AssertionError("a pass without control was cut short")
-    return outputs
+    return _uncut_logits(judge, model.module, split)
 
 
 def ready_judge(model: Model | Classifier, recipe: Recipe, *, labels: LabelSpace) -> Judge:
@@ -159,17 +153,20 @@ def images_at_once(recipe: Recipe, *, processes: int, device: torch.device) -> i
     return min(2 * micro, MOST_ON_GPU) if train.micro_batch_size == "auto" else 2 * micro
 
 
-def judge_module(
-    judge: Judge, module: nn.Module, split: Split, *, step: int, control: Control | None = None,
-    kept: Kept | None = None,
-) -> EvalResult | None:  # fmt: skip
-    """Evaluate bare `module`; None when a stop signal cut it short. Called by every rank.
+def judge_module(judge: Judge, module: nn.Module, split: Split, *, step: int) -> EvalResult:
+    """Evaluate bare `module` on images. Called by every rank.
 
-    `kept` is what its frozen prefix gives for the split. Side effect: leaves the module in
-    evaluation mode.
+    Side effect: leaves the module in evaluation mode.
     """
-    outputs = compute_logits(judge, module, split, control=control, kept=kept)
-    return None if outputs is None else judge_outputs(judge, outputs, split, step=step)
+    return judge_outputs(judge, _uncut_logits(judge, module, split), split, step=step)
+
+
+def _uncut_logits(judge: Judge, module: nn.Module, split: Split) -> Outputs:
+    """Give what a pass gives that no stop signal cuts short (collective)."""
+    outputs = compute_logits(judge, module, split)
+    if outputs is None:
+        raise AssertionError("a pass without control was cut short")
+    return outputs
 
 
 def judge_outputs(judge: Judge, outputs: Outputs, split: Split, *, step: int) -> EvalResult:
@@ -195,6 +192,9 @@ def compute_logits(
     kept: Kept | None = None,
 ) -> Outputs | None:  # fmt: skip
     """Run the module over its share of the split and gather all (collective).
+
+    None when a stop signal cut it short, which `control` notices. `kept` is what the module's
+    frozen prefix gives for the split. Side effect: leaves the module in evaluation mode.
 
     What runs is the module with its batch norm folded away, whose logits differ by rounding. It is
     the bare one, so ranks with fewer batches wait for nobody until the end. Once all images were

@@ -11,8 +11,7 @@ from hftune.train.feature_cache import kept_dtype, num_evaluations, place_ahead,
 from hftune.train.frozen import Frozen, divide, wants_cut
 from hftune.train.memory import autocast
 from hftune.train.micro_batch_trial import training_copy
-from hftune.train.receipt import frozen_names
-from hftune.train.session import memory_layout
+from hftune.train.session import memory_layout, never_trained
 from hftune.units import format_size
 
 
@@ -88,8 +87,7 @@ def _val(plan: RunPlan, phase: Phase, frozen: Frozen, *, split: Split, model: Mo
     if num_evaluations(plan, phase) <= 1:
         return "run in every evaluation: the phase has no more than one"
     if plan.recipe.optim.ema is not None:
-        names = frozen_names(plan, model)
-        standing = set() if names is None else set(names.standing)
+        standing = set(never_trained(plan, model))
         if not prefix_state(model.module, frozen.cut).keys() <= standing:
             return "run in every evaluation: the averaged weights differ from those that train"
     return _kept(plan, frozen, split, views=1)

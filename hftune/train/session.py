@@ -22,7 +22,7 @@ from hftune.data.loader import LoaderSpec, train_batches
 from hftune.data.order import Order, Share, make_order
 from hftune.losses import LossFunction, make_loss
 from hftune.model.freeze import apply_freeze, set_train_mode
-from hftune.model.in_place import save_copies
+from hftune.model.in_place import avoid_copies
 from hftune.model.layout import memory_format
 from hftune.optim.l2_sp import Pull, place_pull
 from hftune.optim.optimizers import make_optimizer
@@ -208,7 +208,7 @@ def open_session(
     module = model.module
     layout = memory_layout(plan, module)
     module.to(accelerator.device).to(memory_format=layout)
-    save_copies(module)
+    avoid_copies(module)
     apply_freeze(module, phase.trainable)
     average = _open_average(plan, module, memory)
     optimizer = make_optimizer(plan_groups(plan, model, phase), module, plan.recipe.optim)
@@ -236,7 +236,7 @@ def open_session(
         split=split,
         order=_make_order(plan, split, frozen),
         average=average,
-        standing=() if average is None else _never_trained(plan, model),
+        standing=() if average is None else never_trained(plan, model),
         mean=open_mean(memory),
         pull=None if guides.start is None else place_pull(guides.start, module),
         guides=guides,
@@ -317,7 +317,8 @@ def _like_parameter(
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _never_trained(plan: RunPlan, model: Model) -> tuple[str, ...]:
+def never_trained(plan: RunPlan, model: Model) -> tuple[str, ...]:
+    """Name the tensors that no phase of the run changes."""
     names = frozen_names(plan, model)
     return () if names is None else names.standing
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from hftune.model.in_place import save_copies
+from hftune.model.in_place import avoid_copies
 
 COPIED_FIRST = (nn.ReLU6, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SiLU)
 
@@ -33,7 +33,7 @@ def after_convolution(activation):
 def test_one_copy_less_and_the_same_values(activation):
     module = after_convolution(activation(inplace=True))
     other = copy.deepcopy(module)
-    save_copies(other)
+    avoid_copies(other)
     assert not other[2].inplace
     (before, copies), (after, fewer) = gradients(module), gradients(other)
     assert fewer == copies - 1
@@ -44,7 +44,7 @@ def test_one_copy_less_and_the_same_values(activation):
 def test_those_that_copy_nothing_stay_in_place(activation):
     module = after_convolution(activation(inplace=True))
     copies = gradients(module)[1]
-    save_copies(module)
+    avoid_copies(module)
     assert module[2].inplace
     module[2].inplace = False
     assert gradients(copy.deepcopy(module))[1] == copies
@@ -55,7 +55,7 @@ def test_a_backbone_computes_the_same(name):
     torch.manual_seed(0)
     module = timm.create_model(name, num_classes=3)
     other = copy.deepcopy(module)
-    save_copies(other)
+    avoid_copies(other)
     assert other.state_dict().keys() == module.state_dict().keys()
     before, after = gradients(module)[0], gradients(other)[0]
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
