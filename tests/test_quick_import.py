@@ -1,6 +1,8 @@
 """The collector is off for the body alone, and comes back as it was."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -20,3 +22,15 @@ def test_the_collector_is_off_within_and_then_as_before(was_on):
         assert gc.isenabled() == was_on
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_what_is_set_aside_is_not_gone_through_and_collected_at_the_end():
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))  # the last to run\n"
+        "from hftune.quick_import import set_aside_imported\n"
+        "set_aside_imported(); print(gc.get_freeze_count() > 1000)"
+    )
+    run = [sys.executable, "-c", code]
+    result = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "True\n0\n"

@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from hftune import __version__
 from hftune.errors import HftuneError, RequestError, Stopped
 from hftune.log import configure, guard_tracebacks
-from hftune.quick_import import quick_import
+from hftune.quick_import import quick_import, set_aside_imported
 from hftune.stop_signals import StopRequested, leave, listening
 from hftune.train.allocator import SWITCH, settle_allocator, settled_allocator
 from hftune.train.liveness import lost_processes, part, speaks
@@ -195,6 +195,7 @@ def say(error: HftuneError) -> None:
 def _load(module_name: str, name: str, help_text: str) -> Any:
     with quick_import():
         module: Any = import_module(module_name)
+        set_aside_imported()
     if hasattr(module, "app"):
         group = typer.main.get_command(module.app)
         group.help = group.help or help_text

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hftune.core import DataFacts
+from hftune.data.folder_table import IMAGE, LABEL, FolderTable
 from hftune.data.part import Found, Part
 from hftune.errors import DataError
 from hftune.files import user_path
-from hftune.quick_import import quick_import
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +68,6 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _part(name: str, folder: Path, *, root: Path) -> Part:
-    with quick_import():
-        from datasets import ClassLabel, Dataset, Features, Image  # optional, slow to import
-
     classes = [class_folder.name for class_folder in _folders(folder)]
     paths: list[str] = []
     labels: list[int] = []
@@ -89,9 +86,8 @@ def _part(name: str, folder: Path, *, root: Path) -> Part:
             allowed=f"{folder}/CLASS/IMAGE, ending in {', '.join(sorted(SUFFIXES))}",
             where=str(folder),
         )
-    features = Features({"image": Image(decode=False), "label": ClassLabel(names=classes)})
-    table = Dataset.from_dict({"image": paths, "label": labels}, features=features)
-    return Part(table=table, image="image", label="label", name=name, root=root.absolute())
+    table = FolderTable(paths=paths, labels=labels, classes=classes)
+    return Part(table=table, image=IMAGE, label=LABEL, name=name, root=root.absolute())
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hftune.core import LabelSpace, ProblemName
-from hftune.data.columns import kind_of
+from hftune.data.columns import class_names, kind_of
 from hftune.data.order import Positions
 from hftune.data.part import Part
 from hftune.data.rows import Targets
@@ -142,18 +142,17 @@ def missing_error(split: str, missing: Names, space: LabelSpace) -> DataError:
 
 def _column(part: Part) -> _Column:
     """Say how to read the label column. Raises DataError for a type that holds no classes."""
-    from datasets import ClassLabel  # an optional dependency, slow to import
-
     feature = part.table.features[part.label]
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
     element = feature if inner is None else inner
     dtype = str(getattr(element, "dtype", ""))
-    if isinstance(element, ClassLabel):
-        name_of, declared = _name_by_position(tuple(element.names)), tuple(element.names)
+    declared = class_names(element)
+    if declared is not None:
+        name_of = _name_by_position(declared)
     elif dtype in ("string", "large_string"):
-        name_of, declared = _name_of_text, None
+        name_of = _name_of_text
     elif dtype == "bool" or dtype.startswith(("int", "uint")):
-        name_of, declared = _name_of_integer, None
+        name_of = _name_of_integer
     else:
         raise DataError(
             "the label column holds no classes",

@@ -39,7 +39,9 @@ def listed_batches(
 
     number = sum(map(len, asks))
     if workers is None:
-        workers = measured_workers(lambda row: make([(row, 0)]), range(len(split)), number=number)
+        workers = measured_workers(
+            lambda row: make([(row, 0)]), range(len(split)), number=number, learns=False
+        )
     made = produce(make, asks, workers=min(workers, len(asks)))
     try:
         for (batch,) in made:

@@ -82,7 +82,7 @@ def train_batches(
     workers = spec.workers
     if workers is None:
         number = (spec.stop - spec.start) * per_step * spec.micro_batch_size
-        workers = measured_workers(load, range(len(split)), number=number)
+        workers = measured_workers(load, range(len(split)), number=number, learns=True)
     made = produce(make, _wanted_by_step(order, spec), workers=workers)
     try:
         for _ in range(spec.start, spec.stop):
@@ -117,7 +117,10 @@ def eval_batches(
     parts = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
     if workers is None:
         workers = measured_workers(
-            lambda row: transform(split.rows.image(row)), own.tolist(), number=len(own)
+            lambda row: transform(split.rows.image(row)),
+            own.tolist(),
+            number=len(own),
+            learns=False,
         )
     made = produce(make, parts, workers=min(workers, len(parts)))
     try:
@@ -127,18 +130,24 @@ def eval_batches(
         made.close()
 
 
-def measured_workers(load: Callable[[int], object], rows: Sequence[int], *, number: int) -> int:
+def measured_workers(
+    load: Callable[[int], object], rows: Sequence[int], *, number: int, learns: bool
+) -> int:
     """Give the workers for `number` images, from the time that a few of `rows` take here.
 
-    The shortest counts: what happens only once is not done again by the workers.
+    The shortest counts: what happens only once is not done again by the workers. A pass that does
+    not learn computes little per image: a worker that takes one of its cores costs it more than
+    loading the images itself, unless what takes the time is waiting for a disk or a server.
     """
-    seconds = []
+    taken = []  # seconds, and those of the processor
     for row in rows[:_TRIED]:
-        before = time.perf_counter()
+        before, busy_before = time.perf_counter(), time.thread_time()
         with contextlib.suppress(DataError):  # met again where it is dealt with
             load(row)
-        seconds.append(time.perf_counter() - before)
-    return enough_workers(number * min(seconds, default=0.0))
+        taken.append((time.perf_counter() - before, time.thread_time() - busy_before))
+    seconds, busy = min(taken, default=(0.0, 0.0))
+    waits = busy < seconds / 2
+    return enough_workers(number * seconds, on_spare_cores=not (learns or waits))
 
 
 def _wanted_by_step(order: Order, spec: LoaderSpec) -> Iterator[Asked]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hftune.core import Spread
-from hftune.data.columns import kind_of
+from hftune.data.columns import class_names, kind_of
 from hftune.data.order import Positions
 from hftune.data.part import Part
 from hftune.data.rows import Targets
@@ -99,15 +99,13 @@ def warn_of_unit(name: str, spread: Spread) -> None:
 
 def _check_column(part: Part) -> None:
     """Raise DataError for a column that holds classes, lists or anything else than numbers."""
-    from datasets import ClassLabel  # an optional dependency, slow to import
-
     feature = part.table.features[part.label]
     dtype = str(getattr(feature, "dtype", ""))
     is_plain = type(feature).__name__ == "Value"
     is_number = dtype.startswith(("float", "int", "uint")) or dtype in ("string", "large_string")
     if is_plain and is_number:
         return
-    is_class = isinstance(feature, ClassLabel)
+    is_class = class_names(feature) is not None
     raise DataError(
         "regression learns one number per image, and the label column holds "
         + ("classes" if is_class else "something else"),

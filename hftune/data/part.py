@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 from PIL import Image
 
 from hftune.core import DataFacts
+from hftune.data.columns import Table
 from hftune.data.decode import decode
 from hftune.errors import DataError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a `datasets` table. Nothing is copied and no image is read before it is needed.
+    """Rows of a table. Nothing is copied and no image is read before it is needed.
 
     `image` names the column of images: bytes, or paths. With a `root` all images are files, and
     relative paths start there; without one `origin` identifies the content, for instance by
@@ -37,7 +35,7 @@ class Part:
     source calls this part.
     """
 
-    table: Dataset
+    table: Table
     image: str
     label: str
     name: str
@@ -96,7 +94,8 @@ class Part:
         else:
             paths = self._paths_outside()
             # Changes with the content of the table, also where that came from other files.
-            start = [self.name, len(self), self.image, self.origin, self.table._fingerprint]
+            table: Any = self.table  # without a root it is one of `datasets`
+            start = [self.name, len(self), self.image, self.origin, table._fingerprint]
         full = [None if path is None else self._full_path(path) for path in paths]
         return [*start, *(None if path is None else (path, *file_state(path)) for path in full)]
 
@@ -111,11 +110,11 @@ class Part:
         return cast("list[str | None]", paths.to_pylist())
 
     @cached_property
-    def _images(self) -> Dataset:
-        from datasets import Image as ImageFeature  # an optional dependency, slow to import
+    def _images(self) -> Any:
+        images: Any = self.table.with_format(None).select_columns([self.image])
+        if type(images.features[self.image]).__name__ == "Image":
+            from datasets import Image as ImageFeature  # loaded already: the table is one of its
 
-        images = self.table.with_format(None).select_columns([self.image])
-        if isinstance(images.features[self.image], ImageFeature):
             images = images.cast_column(self.image, ImageFeature(decode=False))
         return images
 

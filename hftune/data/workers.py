@@ -33,15 +33,17 @@ _MOST_WORKERS = 16
 _WORTH_SECONDS = 0.5
 
 
-def enough_workers(seconds: float) -> int:
+def enough_workers(seconds: float, *, on_spare_cores: bool = False) -> int:
     """Give the worker processes for `seconds` of work in one, as far as this machine has cores.
 
     A worker that would not be busy for long is not started. Each training process of this machine
-    keeps a core to itself; beside a GPU, which computes without it, one worker is possible always.
+    keeps a core to itself, or with `on_spare_cores` one for each thread that it computes with;
+    beside a GPU, which computes without them, one worker is possible always.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this launch, on this machine
     on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch's own
-    most = max(1 if on_gpu else 0, available_cores() // processes - 1)
+    computing = torch.get_num_threads() if on_spare_cores and not on_gpu else 1
+    most = max(1 if on_gpu else 0, available_cores() // processes - computing)
     return min(_MOST_WORKERS, most, int(seconds / _WORTH_SECONDS))
 
 

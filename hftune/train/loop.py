@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.data.workers import lost_workers
+from hftune.train.allocator import give_memory_back
 from hftune.train.arithmetic import arithmetic_text, describe_arithmetic, fast_arithmetic
 from hftune.train.average import check_mean, owes_average, takes_weights
 from hftune.train.average_end import finish_average
@@ -133,6 +134,8 @@ def run_phase(session: Session, progress: Progress, around: Surroundings) -> boo
             judged = True
             if due(progress.step, plan.eval_every, plan):
                 before = time.monotonic()
+                if progress.step == plan.total_steps:
+                    give_memory_back()  # no step needs any more what they kept
                 judged = judge_now(session, progress, around)
                 clock += time.monotonic() - before  # no training time
             if not judged or progress.ended_early or progress.step == phase.stop:

@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -109,3 +111,19 @@ def test_empty_class_folder_is_a_class_without_images(make_folder: Make) -> None
     root = make_folder({"cat": 2, "dog": 0})
     labels = read_labels(image_folder(path=str(root)).parts["train"], "single_label")
     assert labels.declared == ("cat", "dog")
+
+
+def test_a_folder_is_read_without_the_datasets_library(make_folder: Make) -> None:
+    root = make_folder({"dog": 4, "cat": 4})
+    code = (
+        "import sys; sys.modules['datasets'] = None  # as where it is not installed\n"
+        "from hftune.data.sources import open_splits\n"
+        "from hftune.recipe.schema import Component, DataRecipe\n"
+        f"source = Component(name='image_folder', options={{'path': {str(root)!r}}})\n"
+        "splits = open_splits(DataRecipe(source=source, val='50%'), problem='single_label')\n"
+        "print(splits.labels.names, splits.train.rows.image(0).size, 'pandas' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert result.stdout == "('cat', 'dog') (20, 30) False\n"

@@ -1,4 +1,5 @@
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 
 from hftune.core import BadImage, Batch, Split
 from hftune.data.image_input import TrainTransform, eval_transform, train_transform
-from hftune.data.loader import LoaderSpec, eval_batches, train_batches
+from hftune.data.loader import LoaderSpec, eval_batches, measured_workers, train_batches
 from hftune.data.order import Order, Share, augmentation_random, step_rows
+from hftune.data.workers import available_cores
 from hftune.errors import DataError
 from hftune.recipe.schema import Component
 from tests.data.conftest import DrawnRows, check_text, drawn_split, small_spec
@@ -299,3 +301,29 @@ def test_a_batch_of_bad_images_alone_is_empty() -> None:
     )
     assert batch.inputs.shape == (0, 3, 24, 32)
     assert [one.row for one in batch.bad] == [0, 1, 2]
+
+
+def _compute(_: int) -> None:
+    end = time.thread_time() + 0.002
+    while time.thread_time() < end:
+        pass
+
+
+def _wait(_: int) -> None:
+    time.sleep(0.004)
+
+
+@pytest.mark.parametrize(
+    ("load_one", "learns", "taken"),
+    [(_compute, True, True), (_compute, False, False), (_wait, False, True)],
+)
+def test_a_pass_that_computes_little_keeps_its_cores(
+    load_one: Callable[[int], object], learns: bool, taken: bool
+) -> None:
+    threads, cores = torch.get_num_threads(), available_cores()
+    try:
+        torch.set_num_threads(cores)
+        workers = measured_workers(load_one, range(9), number=10**6, learns=learns)
+    finally:
+        torch.set_num_threads(threads)
+    assert workers == (min(16, cores - 1) if taken else 0)

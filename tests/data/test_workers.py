@@ -206,6 +206,19 @@ def test_each_training_process_of_the_machine_keeps_a_core(monkeypatch: pytest.M
     assert enough_workers(1e6) == min(16, max(0, cores // 2 - 1))
 
 
+def test_on_spare_cores_a_core_is_kept_for_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    threads, cores = torch.get_num_threads(), available_cores()
+    try:
+        torch.set_num_threads(1)
+        assert enough_workers(1e6, on_spare_cores=True) == min(16, cores - 1)
+        torch.set_num_threads(cores)
+        assert enough_workers(1e6, on_spare_cores=True) == 0
+        assert enough_workers(1e6) == min(16, cores - 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize(
     ("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)]
 )
