@@ -9,15 +9,15 @@ import argparse
 import shutil
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from benchmarks.environment import facts
-from benchmarks.measure import Row
 from benchmarks.profiles import write_profiles
-from benchmarks.suite import Settings, checkpoint_table, run_workload
+from benchmarks.suite import Settings, checkpoint_table, kept_rows, run_workload
 from benchmarks.table import page
 from benchmarks.workloads import HFTUNE, PEERS, WORKLOADS
 
@@ -30,7 +30,9 @@ def main() -> None:
     settings, wanted = read_command_line()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with all it started
     known = facts([Path(sys.executable).name, "-m", "benchmarks", *sys.argv[1:]])
-    rows: list[Row] = []
+    began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    settings = replace(settings, part=f"{began}, commit {known['commit of hftune']}")
+    rows = kept_rows(settings.folder, but=wanted.workloads) if wanted.keep else []
     settings.folder.mkdir(parents=True, exist_ok=True)
     if wanted.profile:
         write_profiles(settings, wanted.workloads)
@@ -68,6 +70,10 @@ def read_command_line() -> tuple[Settings, argparse.Namespace]:
         "--allocator", choices=("same", "default"), default="same",
         help="the peers' allocator: one that keeps memory, as hftune's, or as they come",
     )  # fmt: skip
+    parser.add_argument(
+        "--keep", action="store_true",
+        help="take the other workloads from earlier commands in this folder, for one page",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="tiny, to see that everything runs")
     parser.add_argument("--profile", action="store_true", help="profiles of W1 and W2 instead")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="data, logs, scratch")
@@ -80,7 +86,7 @@ def read_command_line() -> tuple[Settings, argparse.Namespace]:
         if shutil.which("py-spy") is None:
             parser.error("--profile needs py-spy: pip install 'hftune[bench]'")
         wanted.peers = [peer for peer in wanted.peers if peer in (HFTUNE, "plain")]
-    names = {field.name for field in fields(Settings)}
+    names = {field.name for field in fields(Settings)} - {"part"}
     values = {name: value for name, value in vars(wanted).items() if name in names}
     return Settings(**values, has_gpu=has_gpu), wanted
 

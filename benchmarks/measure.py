@@ -28,12 +28,14 @@ _WORTH_A_LOOK = 1.02
 class Row:
     """What one run gave; None is what it did not tell. Seconds count from the command's start.
 
-    `status` is 'done', 'stopped' when it was past its limit of time, or 'failed'.
+    `status` is 'done', 'stopped' when it was past its limit of time, or 'failed'. `part` says when
+    and with which commit the command was given that this row comes from.
     """
 
     workload: str
     peer: str
     repeat: int
+    part: str = ""
     status: str = "done"
     whole_seconds: float | None = None
     first_step_seconds: float | None = None

@@ -1,5 +1,6 @@
 """Runs the workloads: which command for which peer, in which order, until when."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -39,6 +40,7 @@ class Settings:
     timm: Path | None = None
     allocator: Literal["same", "default"] = "same"
     quick: bool = False
+    part: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +53,25 @@ class Prepared:
     images: Path
 
 
+def kept_rows(folder: Path, *, but: Sequence[str]) -> list[Row]:
+    """Give the rows that earlier commands left, of each workload those of its last command.
+
+    Workloads named in `but` are measured anew.
+    """
+    place = folder / "rows.jsonl"
+    lines = place.read_text().splitlines() if place.is_file() else []
+    rows = [Row(**json.loads(line)) for line in lines]
+    last = {row.workload: row.part for row in rows}
+    return [row for row in rows if row.workload not in but and row.part == last[row.workload]]
+
+
 def run_workload(name: str, settings: Settings, rows: list[Row]) -> None:
     """Run a workload's peers in turn, once per repeat. Adds to `rows`."""
     prepared = prepare(name, settings)
     peers = [peer for peer in prepared.workload.peers if peer in settings.peers]
     for repeat in range(-1 if prepared.workload.is_warm else 0, prepared.workload.repeats):
         for peer in peers:
-            row = Row(workload=name, peer=peer, repeat=repeat)
+            row = Row(workload=name, peer=peer, repeat=repeat, part=settings.part)
             run_peer(row, prepared, settings, limit=time_limit(rows, prepared, peer))
             if repeat < 0:
                 continue

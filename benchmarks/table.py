@@ -137,6 +137,12 @@ def workload_table(name: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def when(rows: Sequence[Row]) -> str:
+    """Say when and with which commit a workload was run; all its peers took turns in one run."""
+    parts = list(dict.fromkeys(row.part for row in rows if row.part))
+    return f"\n\nRun on {' and '.join(parts)}." if parts else ""
+
+
 def _runs(rows: Sequence[Row], peer: str) -> str:
     """Give how many runs a peer's numbers stand for, and what became of others."""
     states = [row.status for row in rows if row.peer == peer]
@@ -164,7 +170,7 @@ def page(rows: Sequence[Row], facts: Mapping[str, str], *, checkpoints: str | No
     for name, workload in WORKLOADS.items():
         own = [row for row in rows if row.workload == name]
         if own:
-            parts.append(f"## {name}: {workload.title}\n\n{workload_table(name, own)}")
+            parts.append(f"## {name}: {workload.title}\n\n{workload_table(name, own)}{when(own)}")
     if checkpoints is not None:
         parts.append(f"## W7: what a checkpoint costs\n\n{checkpoints}")
     return "\n\n".join(parts) + "\n"

@@ -9,6 +9,9 @@ from hftune.core import EvalResult, LabelSpace, ProblemName, Split, Splits
 from hftune.data.cached_rows import read_decoded
 from hftune.data.sources import open_splits
 from hftune.errors import DataError, RequestError
+from hftune.export.artifact import ARTIFACT
+from hftune.export.drift import Comparison, compare_with_probe
+from hftune.export.probe import PROBE, read_probe
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
@@ -54,6 +57,18 @@ def judge_thing(
     splits = open_splits(recipe.data, problem=recipe.problem)
     chosen = read_decoded(choose_split(splits, split), recipe.data)
     return evaluate(match_classes(classifier, splits.labels), chosen, recipe)
+
+
+def compare_thing(thing: str) -> Comparison:
+    """Compare an artifact folder or a repository with the probe that was published with it.
+
+    Of a run folder its artifact is taken. Raises PublishError where there is no probe.
+    """
+    folder = Path(thing)
+    source = pull(parse_ref(str(folder / ARTIFACT) if is_run(folder) else thing))
+    if source.folder is None:
+        raise AssertionError("a pulled repository has a folder")
+    return compare_with_probe(load_classifier(source), read_probe(source.folder / PROBE))
 
 
 def predictions_of(run: Path, split: str) -> Predictions:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -52,11 +53,31 @@ class Prediction:
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes that the image gets: one, with several labels any number, else none."""
+        return self.labels_from(None)
+
+    def labels_from(self, threshold: float | None) -> tuple[str, ...]:
+        """Give the classes that the image gets where a score of `threshold` is needed.
+
+        One class per image: the highest one, or none where its score is lower. None as `threshold`
+        asks for no score there, and for 0.5 with several labels per image.
+        """
         if self.problem == "single_label":
-            return (self.label,)
+            return (self.label,) if threshold is None or self.score >= threshold else ()
         if self.problem == "regression":
             return ()
-        return tuple(name for name, score in self.scores.items() if score >= THRESHOLD)
+        least = THRESHOLD if threshold is None else threshold
+        return tuple(name for name, score in self.scores.items() if score >= least)
+
+
+def brief(prediction: Prediction, *, top: int, threshold: float | None = None) -> dict[str, Any]:
+    """Give an answer as JSON values: labels and the `top` scores, or the number by its name."""
+    if prediction.problem == "regression":
+        return {"numbers": {prediction.label: float(f"{prediction.score:.7g}")}}  # as fp32 holds it
+    best = islice(prediction.scores.items(), top)
+    return {
+        "labels": list(prediction.labels_from(threshold)),
+        "scores": {name: round(score, 6) for name, score in best},
+    }
 
 
 class Predictor:
@@ -92,9 +113,12 @@ class Predictor:
             waiting = iter(paths)
             while chunk := list(islice(waiting, batch_size)):
                 images = list(pool.map(_decode, chunk))
-                yield from self._predict(chunk, images)
+                yield from self.answers(chunk, images)
 
-    def _predict(self, paths: Sequence[Path], images: Sequence[Image]) -> Iterator[Prediction]:
+    def answers(self, paths: Sequence[Path], images: Sequence[Image]) -> Iterator[Prediction]:
+        """Give one prediction per decoded image, all in one forward pass; `paths` name them."""
+        if not images:
+            return
         scores = as_scores(self.logits(images), problem=self.labels.problem)
         order = scores.argsort(dim=1, descending=True, stable=True)
         for path, row, ranks in zip(paths, scores.tolist(), order.tolist(), strict=True):

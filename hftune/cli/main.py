@@ -33,15 +33,18 @@ VERBS = {
     "find-lr": ("hftune.cli.find_lr", "Suggest a learning rate from a short trial."),
     "eval": ("hftune.cli.eval", "Judge a run or a repository on a split."),
     "predict": ("hftune.cli.predict", "Label images with a run or a repository."),
+    "serve": ("hftune.cli.serve", "Answer requests over HTTP, with a page to drop an image on."),
     "export": ("hftune.cli.export", "Build the folder that is published."),
     "push": ("hftune.cli.push", "Publish a run's artifact as one commit."),
     "pull": ("hftune.cli.pull", "Bring a repository here."),
     "inspect": ("hftune.cli.inspect", "Show what a recipe, model, data set, run or repo holds."),
     "compare": ("hftune.cli.compare", "Train recipes as fair twins; say which differ."),
+    "reproduce": ("hftune.cli.reproduce", "Train a published model again; is it the same?"),
     "tune": ("hftune.cli.tune", "Search settings of a recipe, each trial a run."),
     "report": ("hftune.cli.report", "Draw the pictures of a run, or compare several."),
     "soup": ("hftune.cli.soup", "Average the weights of several runs into a new one."),
     "recipe": ("hftune.cli.recipe", "Show, check, compare and copy recipes."),
+    "doctor": ("hftune.cli.doctor", "Check machine, Hub, launcher and a recipe; give remedies."),
     "cache": ("hftune.cli.cache", "Show and clear what is kept to be faster."),
     "hub": ("hftune.cli.hub", "A small local Hub for demos, tests and offline machines."),
     "demo": ("hftune.cli.demo", "The whole job on real images against a Hub on this machine."),
@@ -55,7 +58,7 @@ ClickException: Any = _BASES["ClickException"]
 UsageError: Any = _BASES["UsageError"]
 
 # Verbs that go on where they were stopped when the same command is given again.
-_CONTINUED = frozenset({"train", "compare", "tune", "pull", "push"})
+_CONTINUED = frozenset({"train", "compare", "reproduce", "tune", "pull", "push"})
 
 _CHOSEN = "hftune.verb"  # where the context keeps the verb that will run
 

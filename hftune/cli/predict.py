@@ -3,20 +3,48 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hftune.bulk import Labelled, Wanted, find_pictures, label_all, pictures_of_dataset
 from hftune.errors import RequestError, readable
-from hftune.predict import Prediction, find_images, load_predictor
+from hftune.predict import Prediction, brief, load_predictor
 
 
 def command(
     thing: Annotated[str, typer.Argument(help="A run folder, an artifact folder or a repository.")],
-    files: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Images, folders, patterns ('a/*.jpg'), tables of paths."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="A data set of the Hub, in place of files.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Its split.")] = "test",
+    config: Annotated[str | None, typer.Option(help="Its configuration.")] = None,
+    column: Annotated[str, typer.Option(help="Column of images or paths.")] = "image",
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Write .csv, .jsonl or .parquet; the same command goes on after a stop."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Score that a label needs; default: none, or 0.5 with several labels per image.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="With --to: an image that cannot be read gets a row with its error."
+        ),
+    ] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show per image.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     device: Annotated[
@@ -33,10 +61,30 @@ def command(
 
     A model of regression gives each image its number.
     """
-    if as_json and as_csv:
-        raise RequestError("two forms of output are asked for", found="--json and --csv")
-    paths = find_images(files)
+    forms = {"--json": as_json, "--csv": as_csv, "--to": to is not None}
+    asked = [name for name, given in forms.items() if given]
+    if len(asked) > 1:
+        raise RequestError("two forms of output are asked for", found=" and ".join(asked))
+    if (dataset is None) == (not files):
+        found = "neither" if dataset is None else "both"
+        raise RequestError("name files or a --dataset", found=found)
+    if to is None:
+        refuse_without_file(
+            {"--dataset": dataset, "--threshold": threshold is not None, "--skip-bad": skip_bad}
+        )
+    pictures = (
+        find_pictures(files or [], column=column)
+        if dataset is None
+        else pictures_of_dataset(dataset, split=split, config=config, column=column)
+    )
     predictor = load_predictor(thing, device=device)
+    if to is not None:
+        wanted = Wanted(top=top, threshold=threshold)
+        print_labelled(
+            label_all(predictor, pictures, to, wanted, batch_size=batch_size, skips_bad=skip_bad)
+        )
+        return
+    paths = [Path(pictures.name(row)) for row in range(len(pictures))]
     predictions = predictor.stream(paths, batch_size=batch_size)
     if as_csv and predictor.labels.numeric:
         print_numbers_csv(predictions)
@@ -49,16 +97,27 @@ def command(
         print_table(predictions, top, width=width)
 
 
+def refuse_without_file(options: Mapping[str, object]) -> None:
+    """Raise RequestError for options that only a file of answers has."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise RequestError(
+            f"{' and '.join(given)} needs a file to write to",
+            remedy="name one: --to answers.csv (or .jsonl, .parquet)",
+        )
+
+
+def print_labelled(labelled: Labelled) -> None:
+    """Print what was written, and where."""
+    before = f", {labelled.before} of them by an earlier command" if labelled.before else ""
+    bad = f"; {labelled.bad} could not be read" if labelled.bad else ""
+    print(f"{labelled.path}: {labelled.images} images{before}{bad}")
+
+
 def print_lines(predictions: Iterable[Prediction], top: int) -> None:
     """Print one JSON object per image."""
     for prediction in predictions:
-        values: dict[str, object] = {"path": str(prediction.path)}
-        if prediction.problem == "regression":
-            values["numbers"] = {prediction.label: short(prediction.score)}
-        else:
-            values["labels"] = list(prediction.labels)
-            scores = {name: round(score, 6) for name, score in best(prediction, top)}
-            values["scores"] = scores
+        values = {"path": str(prediction.path), **brief(prediction, top=top)}
         print(json.dumps(values, ensure_ascii=False), flush=True)
 
 

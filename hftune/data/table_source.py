@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
 
 
 def table(
@@ -60,12 +60,12 @@ def read_table(path: Path) -> Dataset:
     from datasets.exceptions import DatasetsError
 
     suffix = path.suffix.lower()
-    if not path.is_file() or suffix not in _SUFFIXES:
+    if not path.is_file() or suffix not in TABLES:
         problem = "this is no table that can be read" if path.is_file() else "there is no such file"
         raise DataError(
             problem,
             found=str(path),
-            allowed=f"a file ending in {', '.join(_SUFFIXES)}",
+            allowed=f"a file ending in {', '.join(TABLES)}",
             where=f"seen from {Path.cwd()}",
         )
     try:

@@ -12,9 +12,10 @@ from torch import nn
 
 from hftune.core import Artifact
 from hftune.errors import PublishError, RunFolderError
-from hftune.export.checks import CARD, CONFIG, WEIGHTS, check_folder
+from hftune.export.checks import CARD, CONFIG, RECORD, WEIGHTS, check_folder
 from hftune.export.config import labels_digest, timm_config
 from hftune.export.frozen import copy_receipt
+from hftune.export.pins import pin
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
 from hftune.export.record import published_run
 from hftune.export.samples import SAMPLES, may_share, read_samples, write_jpegs
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 ARTIFACT = "artifact"
 RECIPE = "hftune/recipe.yaml"
-RECORD = "hftune/run.json"
 PICTURES = ("confusion.png", "agreement.png")
 _MOST_SCORES = 5
 
@@ -62,11 +62,12 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
     final = run / ARTIFACT
     with committed_folder(final) as folder:
         _write_model(folder, facts, trained, run_name=recipe.run)
-        write_text(folder / RECIPE, to_public_yaml(recipe))
+        pinned = pin(recipe, facts.model.base, facts.data.facts)
+        write_text(folder / RECIPE, to_public_yaml(pinned))
         write_json(folder / RECORD, published_run(facts, recipe))
         copy_receipt(run, folder)
         examples = _write_samples(folder, facts, trained)
-        write_probe(folder / PROBE, make_probe(trained.module, examples.probe, trained.input_spec))
+        write_probe(folder / PROBE, make_probe(trained, examples.probe))
         card = card_facts(
             facts,
             recipe,

@@ -16,11 +16,13 @@ from safetensors import SafetensorError, safe_open
 from hftune.errors import PublishError
 from hftune.export.config import PROBLEM_TYPES, shapes_weights
 from hftune.export.frozen import check_receipt
+from hftune.export.license import check_license
 from hftune.hub.contents import read_contents
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
+RECORD = "hftune/run.json"
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.", "timm_model.")
 _DERIVED_KEYS = ("model_type", "architectures", "id2label", "label2id")
@@ -56,6 +58,7 @@ def check_folder(folder: Path) -> None:
     )
     findings = [finding for check in CHECKS for finding in check(published)]
     findings += check_receipt(folder, folder / WEIGHTS)
+    findings += check_license(folder / CARD, folder / RECORD)
     if findings:
         raise PublishError(
             "this folder would not be read as it is meant",

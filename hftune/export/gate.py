@@ -16,15 +16,15 @@ import torch
 
 from hftune.core import Artifact, RepoRef
 from hftune.errors import PublishError
+from hftune.export.drift import TOLERANCE, compare_with_probe
 from hftune.export.outside import Outside, Reader
-from hftune.export.probe import PROBE, read_probe
+from hftune.export.probe import PROBE, Probe, read_probe
 from hftune.hub.client import HubSettings
 from hftune.hub.pull import pull
+from hftune.hub.ref import parse_ref
+from hftune.model.published import load_classifier
 
 logger = logging.getLogger(__name__)
-
-# Largest allowed difference of a logit, absolute below 1 and relative above.
-TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,20 +76,19 @@ def _verify(
 ) -> Verdict:
     """Compare what `readers` get from `folder` with the names and the probe of `artifact`."""
     kept = artifact.folder / PROBE
-    expected: list[str] = _read_config(artifact.config)["label_names"]
     probe = read_probe(kept)
     largest = 0.0
     for reader in readers:
         source = f"local-dir:{folder}" if reader == "timm" else str(folder)
         names, logits = outside.ask(reader, source, kept)
-        if names != expected:
+        if names != list(probe.names):
             raise PublishError(
                 f"{reader} reads other class names",
-                found=", ".join(names[:10]),
-                allowed=", ".join(expected[:10]),
+                found="\n".join([", ".join(names[:10]), *_causes(folder, probe)]),
+                allowed=", ".join(probe.names[:10]),
                 where=str(folder),
             )
-        difference = _compare(logits, probe.logits, reader=reader, folder=folder)
+        difference = _compare(logits, probe, reader=reader, folder=folder)
         logger.info("%s: same class names, logits differ by at most %.1e", reader, difference)
         largest = max(largest, difference)
     return Verdict(readers=readers, largest_difference=largest)
@@ -100,8 +99,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _compare(logits: torch.Tensor, kept: torch.Tensor, *, reader: str, folder: Path) -> float:
+def _compare(logits: torch.Tensor, probe: Probe, *, reader: str, folder: Path) -> float:
     """Give the largest difference. Raises PublishError when it is above the tolerance."""
+    kept = probe.logits
     if logits.shape != kept.shape:
         raise PublishError(
             f"{reader} gives logits of another shape",
@@ -114,10 +114,16 @@ def _compare(logits: torch.Tensor, kept: torch.Tensor, *, reader: str, folder: P
     if not difference <= allowed:  # also when it is not a number
         raise PublishError(
             f"{reader} gives other logits than the trained model",
-            found=f"a difference of {difference:.3g}",
+            found="\n".join([f"a difference of {difference:.3g}", *_causes(folder, probe)]),
             allowed=f"at most {allowed:.3g}",
             where=str(folder),
             remedy="the weights or the transform in config.json are not those of the run; "
             "build the artifact again: hftune export RUN",
         )
     return difference
+
+
+def _causes(folder: Path, probe: Probe) -> list[str]:
+    """Name what in a folder is not as it was when the probe was made, a line each."""
+    classifier = load_classifier(pull(parse_ref(str(folder))))
+    return [f"{one.part}: {one.found}" for one in compare_with_probe(classifier, probe).drifts]

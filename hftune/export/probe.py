@@ -1,16 +1,19 @@
-"""A few images and the logits that the trained model gives for them, kept with the weights.
+"""A few images and what the trained model makes of them on the way, kept with the weights.
 
 Whoever loads the published model can compare: equal logits mean equal weights and equal pixels.
+Where they differ, the pixels, the transform and the hashes of the tensors say what it is.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -18,27 +21,69 @@ from hftune.core import InputSpec
 from hftune.data.image_input import eval_transform, normalise
 from hftune.errors import PublishError
 from hftune.files import write_bytes
+from hftune.model.published import Classifier
+from hftune.train.receipt import hash_tensors
 
 PROBE = "hftune/probe.safetensors"
+
+# The one key of the file's metadata: its transform, class names and hashes, as JSON.
+_METADATA = "hftune"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Decoded images (mode RGB or L) and their logits, float32 [N, K], on the CPU."""
+    """Decoded images (mode RGB or L), and what becomes of them, all on the CPU.
+
+    `pixels` are the images after the transform of `spec`, uint8 [N, C, H, W], and `logits` what the
+    model gives for these, float32 [N, K], in the order of `names`. `tensors` maps the model's
+    tensors to their hashes in fp32.
+    """
 
     images: tuple[Image.Image, ...]
+    pixels: Tensor
     logits: Tensor
+    spec: InputSpec
+    names: tuple[str, ...]
+    tensors: Mapping[str, str]
 
 
-def make_probe(model: nn.Module, images: Sequence[Image.Image], spec: InputSpec) -> Probe:
-    """Give `images` and what `model` says about them.
+def make_probe(trained: Classifier, images: Sequence[Image.Image]) -> Probe:
+    """Give `images` and what becomes of them in `trained`.
 
     Images are kept in the mode that the model's channels ask for, so that a reader need not
-    convert them. Side effect: leaves `model` on the CPU in eval mode.
+    convert them. Side effect: leaves the model on the CPU in fp32 and eval mode.
     """
+    spec = trained.input_spec
     mode = "L" if spec.channels == 1 else "RGB"
     converted = tuple(image.convert(mode) for image in images)
-    return Probe(images=converted, logits=run_images(model, converted, spec))
+    pixels = to_model_pixels(converted, spec)
+    logits = run_pixels(trained.module, pixels, spec)
+    state = trained.module.state_dict()
+    return Probe(
+        images=converted,
+        pixels=pixels,
+        logits=logits,
+        spec=spec,
+        names=trained.labels.names,
+        tensors=hash_tensors(state, list(state)),
+    )
+
+
+def to_model_pixels(images: Sequence[Image.Image], spec: InputSpec) -> Tensor:
+    """Give images as evaluation resizes and crops them, uint8 [N, C, H, W]."""
+    transform = eval_transform(spec)
+    return torch.stack([transform(image) for image in images])
+
+
+def run_pixels(model: nn.Module, pixels: Tensor, spec: InputSpec) -> Tensor:
+    """Give the logits [N, K] of pixels [N, C, H, W], evaluated together in fp32 on the CPU.
+
+    Side effect: leaves `model` on the CPU in eval mode.
+    """
+    model.to("cpu", torch.float32).eval()
+    with torch.inference_mode():
+        logits: Tensor = model(normalise(pixels, spec))
+    return logits.clone()
 
 
 def run_images(model: nn.Module, images: Sequence[Image.Image], spec: InputSpec) -> Tensor:
@@ -48,36 +93,51 @@ def run_images(model: nn.Module, images: Sequence[Image.Image], spec: InputSpec)
     """
     if not images:
         raise ValueError("there is no image to run")
-    transform = eval_transform(spec)
-    pixels = torch.stack([transform(image) for image in images])
-    model.to("cpu", torch.float32).eval()
-    with torch.inference_mode():
-        logits: Tensor = model(normalise(pixels, spec))
-    return logits.clone()
+    return run_pixels(model, to_model_pixels(images, spec), spec)
 
 
 def write_probe(path: Path, probe: Probe) -> None:
-    """Write a probe: `image.N` uint8 [H, W, 3] or [H, W], and `logits`. Raises DiskError."""
+    """Write a probe: `image.N` uint8 [H, W, 3] or [H, W], `pixels`, `logits`; the rest as metadata.
+
+    Raises DiskError.
+    """
     tensors = {
         f"image.{i}": torch.from_numpy(np.array(image)) for i, image in enumerate(probe.images)
     }
-    write_bytes(path, save({**tensors, "logits": probe.logits.contiguous()}))
+    said = {"spec": asdict(probe.spec), "names": probe.names, "tensors": dict(probe.tensors)}
+    content = save(
+        {**tensors, "pixels": probe.pixels.contiguous(), "logits": probe.logits.contiguous()},
+        metadata={_METADATA: json.dumps(said, sort_keys=True)},
+    )
+    write_bytes(path, content)
 
 
 def read_probe(path: Path) -> Probe:
     """Read a probe file. Raises PublishError when it is missing or damaged."""
     try:
         tensors = load_file(path)
-        count = len(tensors) - 1
-        images = tuple(Image.fromarray(tensors[f"image.{i}"].numpy()) for i in range(count))
-        return Probe(images=images, logits=tensors["logits"])
-    except (FileNotFoundError, SafetensorError, KeyError) as error:
+        with safe_open(path, framework="pt") as opened:
+            said = json.loads((opened.metadata() or {})[_METADATA])
+        count = sum(name.startswith("image.") for name in tensors)
+        return Probe(
+            images=tuple(Image.fromarray(tensors[f"image.{i}"].numpy()) for i in range(count)),
+            pixels=tensors["pixels"],
+            logits=tensors["logits"],
+            spec=_spec(said["spec"]),
+            names=tuple(said["names"]),
+            tensors=dict(said["tensors"]),
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PublishError(
             "the probe images are missing or damaged",
             found=str(error),
             where=str(path),
             remedy="build the artifact again: hftune export RUN",
         ) from error
+
+
+def _spec(values: Mapping[str, Any]) -> InputSpec:
+    return InputSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 def drawn_images(channels: int) -> tuple[Image.Image, ...]:

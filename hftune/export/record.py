@@ -3,6 +3,7 @@
 from typing import Any
 
 from hftune import __version__
+from hftune.export.license import license_facts, license_record
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import digest
 from hftune.train.average_record import SoupRecord
@@ -22,6 +23,7 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
         "recipe_digest": digest(recipe),
         "seed": recipe.train.seed,
         "split_seed": recipe.data.split_seed,
+        "license": license_record(license_facts(facts, recipe)),
         "base": {
             "architecture": base.architecture,
             "repo_id": base.hub_id or base.repo_id,

@@ -6,14 +6,13 @@ from typing import Any
 
 from hftune.export.averaged import weights_published
 from hftune.export.frozen import frozen_facts
-from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
+from hftune.export.license import license_facts
+from hftune.hub.card_facts import CardFacts, WidgetSample
 from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Component, Recipe
 from hftune.train.json_record import read_mapping
 from hftune.train.run_facts import ResultsRecord, RunFacts
 from hftune.units import format_duration
-
-_HUB_PAGE = "https://huggingface.co"
 
 
 def card_facts(
@@ -33,7 +32,7 @@ def card_facts(
         input_spec=facts.model.input_spec,
         base=facts.model.base,
         data=facts.data.facts,
-        license=_license(facts, recipe),
+        license=license_facts(facts, recipe),
         counts={name: split.count for name, split in facts.data.splits.items()},
         results=facts.results.evaluations,
         training=training_rows(facts, recipe),
@@ -80,15 +79,6 @@ def versions(environment: Mapping[str, Any]) -> dict[str, str]:
     found = environment.get("versions", {})
     named = {"Python": environment["python"]} if "python" in environment else {}
     return named | {name: str(text) for name, text in found.items() if text is not None}
-
-
-def _license(facts: RunFacts, recipe: Recipe) -> LicenseFacts:
-    """Give the recipe's licence, else the base's; a licence of no known name links to the base."""
-    stated = recipe.hub.license or facts.model.base.license
-    base = facts.model.base.hub_id
-    if stated == "other" and recipe.hub.license is None and base is not None:
-        return LicenseFacts(id="other", name=f"as {base}".lower(), link=f"{_HUB_PAGE}/{base}")
-    return LicenseFacts(id=stated)
 
 
 def _layers(results: ResultsRecord) -> str:

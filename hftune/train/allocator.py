@@ -17,7 +17,10 @@ from pathlib import Path
 SWITCH = "HFTUNE_ALLOCATOR"
 # Verbs that compute with torch; all others start at once.
 COMPUTING = frozenset(
-    ("train", "find-lr", "eval", "predict", "export", "push", "compare", "soup", "tune", "demo")
+    (
+        *("train", "find-lr", "eval", "predict", "export", "push", "compare", "reproduce", "serve"),
+        *("soup", "tune", "demo"),
+    )
 )
 # What LD_PRELOAD was before, for the process that was started anew.
 _BEFORE = "HFTUNE_PRELOAD_BEFORE"

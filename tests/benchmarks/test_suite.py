@@ -9,7 +9,14 @@ from PIL import Image
 
 from benchmarks.measure import Row
 from benchmarks.prepare import write_random
-from benchmarks.suite import Prepared, Settings, run_workload, shortened, time_limit
+from benchmarks.suite import (
+    Prepared,
+    Settings,
+    kept_rows,
+    run_workload,
+    shortened,
+    time_limit,
+)
 from benchmarks.table import page
 from benchmarks.workloads import WORKLOADS
 
@@ -51,6 +58,29 @@ def test_the_quick_suite_runs_hftune_beside_a_peer(tmp_path: Path) -> None:
     assert {row.peer for row in rows} == {"plain", "hftune"}
     text = page(rows, {"command": "a test"}, checkpoints=None)
     assert "| W1 | images/s against the best peer, plain tutorial loop |" in text
+
+
+def test_a_page_may_come_from_several_commands_each_workload_whole(tmp_path: Path) -> None:
+    first, second = "2026-01-02 03:04 UTC, commit abc", "2026-01-03 03:04 UTC, commit def"
+    rows = [
+        Row(workload="W1", peer="plain", repeat=0, part=first, images_per_second=10.0),
+        Row(workload="W1", peer="hftune", repeat=0, part=first, images_per_second=30.0),
+        Row(workload="W4", peer="hftune", repeat=0, part=first, reached_seconds=5.0),
+        Row(workload="W5", peer="hftune", repeat=0, part=first, judging_images_per_second=5.0),
+        Row(workload="W1", peer="plain", repeat=0, part=second, images_per_second=10.0),
+        Row(workload="W1", peer="hftune", repeat=0, part=second, images_per_second=20.0),
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
+    kept = kept_rows(tmp_path, but=["W5"])
+    assert [(row.workload, row.part) for row in kept] == [
+        ("W4", first),
+        ("W1", second),
+        ("W1", second),
+    ]
+    text = page(kept, {}, checkpoints=None)
+    assert "| 2.00 |" in text
+    assert text.count(f"Run on {second}.") == 1
+    assert kept_rows(tmp_path / "none", but=[]) == []
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -182,10 +182,13 @@ def test_the_probe_holds_the_logits_of_the_best_weights(make_run):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_probe_reads_back_as_it_was_written(make_run, tmp_path, channels):
     trained = trained_of(make_run(channels=channels))
-    probe = make_probe(trained.module, drawn_images(channels), trained.input_spec)
+    probe = make_probe(trained, drawn_images(channels))
     write_probe(tmp_path / "probe.safetensors", probe)
     again = read_probe(tmp_path / "probe.safetensors")
     assert torch.equal(again.logits, probe.logits)
+    assert torch.equal(again.pixels, probe.pixels)
+    assert probe.pixels.shape[1] == channels
+    assert (again.spec, again.names, again.tensors) == (probe.spec, probe.names, probe.tensors)
     for one, other in zip(again.images, probe.images, strict=True):
         assert one.mode == other.mode == ("L" if channels == 1 else "RGB")
         assert np.array_equal(np.asarray(one), np.asarray(other))

@@ -147,6 +147,35 @@ def test_a_published_model_is_judged_by_its_name(trained):
     assert judged["confusion"] == test["confusion"]
 
 
+def test_a_stranger_finds_it_as_it_was_published(trained):
+    root, environment, _, _ = trained
+    empty = environment | {"HF_HOME": str(root / "prober")}
+    done = ours("eval", REPO, "--probe", "--json", **empty)
+    assert done.returncode == 0, done.stderr
+    compared = json.loads(done.stdout)
+    assert (compared["agrees"], compared["gap"], compared["drifts"]) == (True, 0.0, [])
+
+
+def test_the_run_is_reproduced_from_the_hub_alone_to_the_bit(trained):
+    root, environment, _, _ = trained
+    empty = {
+        **environment,
+        "HF_HOME": str(root / "reproducer"),
+        "HFTUNE_CACHE": str(root / "reproducer-cache"),
+    }
+    again = root / "again"
+    done = ours("reproduce", REPO, "--output", str(again), **empty)
+    assert done.returncode == 0, done.stderr
+    assert "equal bit for bit: all 296 tensors" in done.stdout
+    assert "val         accuracy" in done.stdout
+    assert "DIFFERS" not in done.stdout
+    assert not (again / "pushed.json").exists()
+    weights = [
+        (folder / "artifact" / "model.safetensors").read_bytes() for folder in (root / "run", again)
+    ]
+    assert weights[0][-4096:] == weights[1][-4096:]
+
+
 def test_no_token_is_left_anywhere(trained):
     root, environment, _, _ = trained
     token = environment["HF_TOKEN"].encode()

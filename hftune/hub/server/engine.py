@@ -70,7 +70,7 @@ def running(
     """
     store = Store(root)
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(_listen(host, port))
+        listener = stack.enter_context(listen(host, port))
         if not is_loopback(listener.getsockname()[0]):
             logger.warning("the Hub listens beyond this machine; tokens travel in the clear")
         stack.enter_context(store.served())
@@ -78,7 +78,7 @@ def running(
         stack.enter_context(_serving(_server(store, keyring), listener))
         write, read = keyring.tokens[:2]
         yield RunningHub(
-            endpoint=_endpoint(listener),
+            endpoint=address_of(listener),
             root=root,
             user=write.user,
             write_token=write.secret,
@@ -159,7 +159,8 @@ def _serving(server: "uvicorn.Server", listener: socket.socket) -> Iterator[None
         thread.join()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Give a socket that listens; port 0 takes a free one. Raises PortInUseError, AbilityError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=128)
@@ -182,7 +183,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _endpoint(listener: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
     """Give the address a client on this machine uses."""
     host, port = listener.getsockname()[:2]
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
