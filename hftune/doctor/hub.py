@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hftune.doctor.finding import Finding, fault, fine, note
-from hftune.errors import HftuneError, HubError
+from hftune.errors import HftuneError, HubError, HubPermissionError
 from hftune.hub import wording
 from hftune.hub.client import HubSettings, ask, open_api, token_in_use
 from hftune.hub.failure import Errand
@@ -14,6 +14,11 @@ from hftune.hub.rights import check_rights
 TOPIC = "hub"
 
 _SECONDS = 15.0
+_PUBLIC = "timm/resnet18.a1_in1k"
+_UNREACHED = (
+    "nothing can be pulled or pushed: check the network, HF_ENDPOINT and proxies; what is cached"
+    " can be used"
+)
 _SCOPES = {"read": "may read", "write": "may read and write"}
 
 
@@ -29,8 +34,10 @@ def check_hub(settings: HubSettings) -> Iterator[Finding]:
             yield from _without_token(settings)
         else:
             yield fine(TOPIC, _whose(_answer(settings)))
-    except HubError as error:
+    except HubPermissionError as error:
         yield fault(TOPIC, one_line(error), error.remedy or wording.LOGIN)
+    except HubError as error:  # what lies on this machine can still be used
+        yield note(TOPIC, one_line(error), _UNREACHED)
 
 
 def check_target(repo_id: str, settings: HubSettings) -> Iterator[Finding]:
@@ -48,10 +55,10 @@ def check_target(repo_id: str, settings: HubSettings) -> Iterator[Finding]:
 
 
 def _without_token(settings: HubSettings) -> Iterator[Finding]:
-    """Ask for something public, which needs no token."""
-    errand = Errand(doing="ask for a list of models", endpoint=settings.endpoint)
+    """Ask for something public, which needs no token; whether it is there does not matter."""
+    errand = Errand(doing="ask for a public model", endpoint=settings.endpoint)
     api = open_api(settings)
-    ask(briefly(settings), errand, lambda: list(api.list_models(limit=1)))
+    ask(briefly(settings), errand, lambda: api.repo_exists(_PUBLIC))
     remedy = f"to push, or to pull what is private or gated: {wording.LOGIN}"
     yield note(TOPIC, f"{settings.endpoint} answers; there is no token", remedy)
 

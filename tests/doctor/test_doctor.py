@@ -124,8 +124,11 @@ def test_no_token_no_network_and_no_hub_are_told_apart(settings: HubSettings) ->
     (offline,) = check_hub(replace(settings, offline=True))
     assert (offline.state, "HF_HUB_OFFLINE" in offline.fact) == ("note", True)
     (gone,) = check_hub(replace(settings, endpoint="http://127.0.0.1:1"))
-    assert gone.state == "fault"
+    assert gone.state == "note"
     assert "127.0.0.1:1" in gone.fact
+    (wrong,) = check_hub(replace(settings, token="hf_nobody"))
+    assert wrong.state == "fault"
+    assert "hf_nobody" not in str(wrong)
 
 
 def test_the_line_uses_all_of_the_machine() -> None:
