@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick chaos faults bench check constraints audit clean
+.PHONY: help demo test quick chaos faults readers bench check constraints audit clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
@@ -12,6 +12,7 @@ help:
 	@echo "make quick   the tests that take seconds, in place of minutes"
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
 	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"
+	@echo "make readers  releases of timm and transformers load one published model; needs the package index"
 	@echo "make bench   hftune beside its peers, in benchmarks/RESULTS.md; ARGS=... as in docs/speed.md"
 	@echo "make check   lint, types, floors"
 	@echo "make constraints  the newest versions of all that the container installs, in constraints.txt"
@@ -33,6 +34,9 @@ chaos: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.hub.fault_table docs/hub-failures.md
 
+readers: $(VENV)/.dev
+	$(BIN)/python -m tests.export.readers
+
 bench: $(VENV)/.bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(ARGS)
 
@@ -45,7 +49,7 @@ check: $(VENV)/.dev
 # The command stands in the head of the file; for every extra that the image can be built with.
 constraints: $(VENV)/.audit
 	$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --no-annotate \
-	  --extra demo --extra tensorboard --extra wandb --extra mlflow --extra trackio --extra tune \
+	  --extra demo --extra onnx --extra serve --extra tensorboard --extra wandb --extra mlflow --extra trackio --extra tune \
 	  --output-file constraints.txt
 
 audit: $(VENV)/.audit

@@ -19,20 +19,22 @@ PACKAGE = ROOT / "hftune"
 
 # library -> the only folders and files of hftune that may import it, as prefixes
 HOMES = {
-    "accelerate": ("train/",),
+    "accelerate": ("train/", "doctor/look.py"),
     "huggingface_hub": ("hub/",),
     "datasets": ("data/",),
     "timm": (
         *("model/", "losses/", "data/augment.py", "data/image_input.py", "data/mix.py"),
-        *("optim/optimizers.py", "train/session.py", "export/outsider.py"),
+        *("optim/optimizers.py", "train/session.py", "export/outsider.py", "doctor/look.py"),
     ),
     "torchmetrics": ("metrics/",),
-    "torchvision": ("data/", "model/"),
+    "torchvision": ("data/", "model/", "doctor/look.py"),
     "transformers": ("export/outsider.py",),
     "pydantic": ("recipe/check.py", "components.py"),
-    "ruamel": ("recipe/", "hub/"),
-    "starlette": ("hub/server/",),
-    "uvicorn": ("hub/server/",),
+    "ruamel": ("recipe/", "hub/", "doctor/launching.py"),
+    "starlette": ("hub/server/", "serve/"),
+    "uvicorn": ("hub/server/", "serve/"),
+    "onnx": ("export/graph.py",),
+    "onnxruntime": ("export/graph.py",),
     "matplotlib": ("report/",),
     "optuna": ("tune/study.py",),
     "tqdm": ("train/",),
@@ -52,7 +54,7 @@ DISTRIBUTIONS = {
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
-    if path.name not in ("__main__.py", "outsider.py")  # these two are run, not imported
+    if path.name not in ("__main__.py", "outsider.py", "look.py")  # these are run, not imported
 )
 # what must stay instant and light: floors 0 to 2, and the frame of the command line
 LIGHT = (

@@ -41,7 +41,7 @@ VERBS = {
     "compare": ("hftune.cli.compare", "Train recipes as fair twins; say which differ."),
     "reproduce": ("hftune.cli.reproduce", "Train a published model again; is it the same?"),
     "tune": ("hftune.cli.tune", "Search settings of a recipe, each trial a run."),
-    "report": ("hftune.cli.report", "Draw the pictures of a run, or compare several."),
+    "report": ("hftune.cli.report", "A run, or several, as a page and pictures."),
     "soup": ("hftune.cli.soup", "Average the weights of several runs into a new one."),
     "recipe": ("hftune.cli.recipe", "Show, check, compare and copy recipes."),
     "doctor": ("hftune.cli.doctor", "Check machine, Hub, launcher and a recipe; give remedies."),

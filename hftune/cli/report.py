@@ -6,21 +6,38 @@ from typing import Annotated
 import typer
 
 from hftune.report.comparison import PICTURE, comparison_table, plot_comparison, read_arms
+from hftune.report.page import PAGE, write_page
 from hftune.report.plots import draw_report
 
 
 def command(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     to: Annotated[
-        Path | None, typer.Option(help="Where the picture of several runs goes; default: here.")
+        Path | None,
+        typer.Option(
+            help="Folder of the page, and of the picture of several runs; default: the"
+            " run's report, or here for several."
+        ),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Also write report.html, one file.")
+    ] = True,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Show images of the data on the page.")
+    ] = True,
 ) -> None:
-    """Draw a run's pictures anew; of several runs print one table and draw one picture."""
+    """Draw a run's pictures anew, and write a page that opens from disk; of several runs one page.
+
+    The table of the runs is printed as well.
+    """
     arms = read_arms(runs)
     print(comparison_table(arms))
     print()
-    if len(runs) == 1:
+    folder = to or (runs[0] / "report" if len(runs) == 1 else Path())
+    if page:
+        print(write_page(runs, folder / PAGE, with_images=images))
+    elif len(runs) == 1:
         for picture in draw_report(runs[0]):
             print(picture)
     else:
-        print(plot_comparison(arms, (to or Path()) / PICTURE))
+        print(plot_comparison(arms, folder / PICTURE))

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 ARTIFACT = "artifact"
 RECIPE = "hftune/recipe.yaml"
 PICTURES = ("confusion.png", "agreement.png")
+CURVES = "learning_curves.png"
 _MOST_SCORES = 5
 
 
@@ -73,7 +74,8 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
             recipe,
             repo_id=repo_id,
             samples=examples.widget,
-            picture=_copy_picture(run, folder),
+            picture=_copy_picture(run, folder, PICTURES),
+            curves=_copy_picture(run, folder, (CURVES,)),
         )
         write_text(folder / CARD, write_card(card, _existing_card(final)))
         _check_built(folder, final)
@@ -181,9 +183,9 @@ def _best(names: Sequence[str], scores: torch.Tensor) -> dict[str, float]:
     return {names[position]: score for position, score in pairs}
 
 
-def _copy_picture(run: Path, folder: Path) -> str | None:
-    """Copy the picture of what the model takes for what, where the run has one; say where it is."""
-    for name in PICTURES:
+def _copy_picture(run: Path, folder: Path, names: Sequence[str]) -> str | None:
+    """Copy the first of a run's pictures that is there; say where it is now."""
+    for name in names:
         source = run / "report" / name
         if source.is_file():
             shutil.copyfile(source, folder / "hftune" / name)

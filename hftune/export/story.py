@@ -10,6 +10,7 @@ from hftune.export.license import license_facts
 from hftune.hub.card_facts import CardFacts, WidgetSample
 from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Component, Recipe
+from hftune.train.calibration import calibration_of, in_words
 from hftune.train.json_record import read_mapping
 from hftune.train.run_facts import ResultsRecord, RunFacts
 from hftune.units import format_duration
@@ -22,8 +23,10 @@ def card_facts(
     repo_id: str | None,
     samples: Sequence[WidgetSample],
     picture: str | None,
+    curves: str | None = None,
 ) -> CardFacts:
-    """Give what the card of a run is written from; `picture` is a path in the repository."""
+    """Give what a run's card is written from; `picture` and `curves` are paths there."""
+    calibration = calibration_of(facts.folder)
     return CardFacts(
         run=recipe.run,
         repo_id=repo_id,
@@ -39,6 +42,8 @@ def card_facts(
         versions=versions(facts.environment),
         samples=tuple(samples),
         picture=picture,
+        curves=curves,
+        calibration=None if calibration is None else in_words(calibration),
         tags=PROBLEMS[facts.model.problem].hub_tags,
         frozen=frozen_facts(facts),
         limits=tuple(_limits(facts)),

@@ -5,6 +5,11 @@ from hftune.core import AuditFacts, LeakFacts
 
 def audit_section(audit: AuditFacts) -> str:
     """Give the section: what was compared, and what was found."""
+    return "## Images in several splits\n\n" + "\n".join(f"- {line}" for line in audit_lines(audit))
+
+
+def audit_lines(audit: AuditFacts) -> list[str]:
+    """Give what was compared and what was found, a sentence or two each."""
     counted = (
         "Near duplicates, such as resized or newly compressed images, were counted."
         if audit.near
@@ -19,7 +24,7 @@ def audit_section(audit: AuditFacts) -> str:
             f"Of {audit.images:,} training images {audit.repeated:,} have the pixels of an earlier"
             f" one, {audit.conflicting:,} of them under another label."
         )
-    return "## Images in several splits\n\n" + "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
 def _leak(leak: LeakFacts, *, near: bool) -> str:

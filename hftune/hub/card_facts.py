@@ -75,7 +75,8 @@ class CardFacts:
     that are published. `intervals` maps (split, metric) to a 95% interval; where a metric is a
     share of right answers and none is given, the Wilson score interval is used. `training` maps a
     short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
-    version. `picture` (of what is taken for what) is a path in the repository. `tags` come after
+    version. `picture` (of what is taken for what) and `curves` are paths in the repository;
+    `calibration` says how far scores can be believed. `tags` come after
     those of every card. `frozen` is None where everything trained.
     """
 
@@ -95,6 +96,8 @@ class CardFacts:
     intervals: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     samples: tuple[WidgetSample, ...] = ()
     picture: str | None = None
+    curves: str | None = None
+    calibration: str | None = None
     tags: tuple[str, ...] = ()
     frozen: FrozenFacts | None = None
     limits: tuple[str, ...] = ()

@@ -45,6 +45,7 @@ def human_part(facts: CardFacts) -> str:
         _labels(facts),
         _metrics(facts),
         _per_class(facts),
+        f"## Calibration\n\n{facts.calibration}" if facts.calibration else "",
         usage_section(facts),
         _training(facts),
         frozen_section(facts.frozen, repo_id=facts.repo_id) if facts.frozen else "",
@@ -79,6 +80,11 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     spread = math.sqrt(share * (1 - share) / count + square / (4 * count * count))
     half = _Z95 * spread / (1 + square / count)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def metric_interval(name: str, value: float, count: int) -> tuple[float, float] | None:
+    """Give the 95% interval of a metric that is a share of right answers; None for any other."""
+    return wilson_interval(value, count) if name in _SHARES and count > 0 else None
 
 
 def _sentence(facts: CardFacts) -> str:
@@ -153,9 +159,9 @@ def _metrics(facts: CardFacts) -> str:
 
 def _interval(facts: CardFacts, result: EvalResult, name: str) -> tuple[float, float] | None:
     given = facts.intervals.get((result.split, name))
-    if given is None and name in _SHARES and result.num_examples > 0:
-        return wilson_interval(result.values[name], result.num_examples)
-    return given
+    if given is not None:
+        return given
+    return metric_interval(name, result.values[name], result.num_examples)
 
 
 def _per_class(facts: CardFacts) -> str:
@@ -188,8 +194,12 @@ def _training(facts: CardFacts) -> str:
             f" centre share {spec.crop_fraction:g}",
         ]
     )
-    recipe = "The whole recipe is in `hftune/recipe.yaml`."
-    return "## Training\n\n" + _table(["Setting", "Value"], rows) + f"\n\n{recipe}"
+    recipe = (
+        "The whole recipe, with the commits of backbone and data, is in `hftune/recipe.yaml`."
+        + (f" Train it again: `hftune reproduce {facts.repo_id}`." if facts.repo_id else "")
+    )
+    curves = f"\n\n![Learning curves]({facts.curves})" if facts.curves else ""
+    return "## Training\n\n" + _table(["Setting", "Value"], rows) + f"{curves}\n\n{recipe}"
 
 
 def _data(facts: CardFacts) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hftune.core import EvalResult
 from hftune.errors import RunFolderError
-from hftune.report.style import BLUE, GREY, ORANGE, figure, note, save
+from hftune.report.style import BLUE, GREY, ORANGE, figure, note, save_with_svg
 from hftune.train.predictions import read_predictions
 from hftune.train.run_facts import read_model_record, read_results_record
 
@@ -56,7 +56,7 @@ def plot_agreement(run: Path) -> Path:
         axes.set_title(f"Agreement, {result.split} split")
         note(axes, ", ".join([f"{len(true):,} images", *_values(result)]))
         axes.legend(loc="upper left")
-        return save(drawing, run / AGREEMENT)
+        return save_with_svg(drawing, run / AGREEMENT)
 
 
 def _values(result: EvalResult) -> list[str]:

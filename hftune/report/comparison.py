@@ -12,7 +12,7 @@ from hftune.hub.card_table import table
 from hftune.metrics import is_share
 from hftune.report.curves import words
 from hftune.report.history import History, read_history
-from hftune.report.style import CYCLE, MARKERS, figure, save
+from hftune.report.style import CYCLE, MARKERS, figure, save_with_svg
 from hftune.train.run_facts import ResultsRecord, read_results_record
 from hftune.units import format_duration
 
@@ -47,6 +47,12 @@ def comparison_table(arms: Sequence[Arm]) -> str:
 
     That split is the test split where every run has one, else validation.
     """
+    head, *rows = comparison_rows(arms)
+    return f"Split: {_common_split(arms)}\n\n{table(head, rows)}"
+
+
+def comparison_rows(arms: Sequence[Arm]) -> list[list[str]]:
+    """Give the table's head and its rows, as `comparison_table` does."""
     split = _common_split(arms)
     names = list(dict.fromkeys(name for arm in arms for name in _values(arm, split)))
     head = ["run", *map(words, names), "images", "steps", "time", "images/s"]
@@ -65,7 +71,7 @@ def comparison_table(arms: Sequence[Arm]) -> str:
                 f"{arm.results.images_per_second:.1f}",
             ]
         )
-    return f"Split: {split}\n\n{table(head, rows)}"
+    return [head, *rows]
 
 
 def plot_comparison(arms: Sequence[Arm], path: Path, *, metric: str | None = None) -> Path:
@@ -85,7 +91,7 @@ def plot_comparison(arms: Sequence[Arm], path: Path, *, metric: str | None = Non
         right.set_title(f"Validation {words(name)}")
         if is_share(name):
             right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-        return save(drawing, path)
+        return save_with_svg(drawing, path)
 
 
 def _draw(axes: Axes, arms: Sequence[Arm], name: str, *, split: str) -> None:

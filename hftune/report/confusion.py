@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hftune.core import EvalResult
 from hftune.errors import RunFolderError
-from hftune.report.style import BLUE, CYCLE, MARKERS, PALE, figure, note, save
+from hftune.report.style import BLUE, CYCLE, MARKERS, PALE, figure, note, save_with_svg
 from hftune.train.run_facts import ResultsRecord, read_results_record
 
 CONFUSION = "report/confusion.png"
@@ -52,7 +52,7 @@ def plot_confusion(run: Path) -> Path:
         axes.set_title(f"Confusion, {result.split} split")
         accuracy = np.trace(counts) / max(counts.sum(), 1)
         note(axes, f"{counts.sum():,} images, {accuracy:.1%} right")
-        return save(drawing, run / CONFUSION)
+        return save_with_svg(drawing, run / CONFUSION)
 
 
 def plot_per_class(run: Path) -> Path:
@@ -81,7 +81,7 @@ def plot_per_class(run: Path) -> Path:
         if len(drawn) < len(result.per_class):
             note(axes, f"the {len(drawn)} weakest of {len(result.per_class)}")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return save(drawing, run / PER_CLASS)
+        return save_with_svg(drawing, run / PER_CLASS)
 
 
 def weakest(result: EvalResult, metrics: Sequence[str]) -> list[str]:

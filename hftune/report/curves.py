@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hftune.metrics import LOSS, higher_is_better, is_share
 from hftune.report.history import History, Point, read_history
-from hftune.report.style import BLUE, CYCLE, GREY, MARKERS, ORANGE, figure, note, save
+from hftune.report.style import BLUE, CYCLE, GREY, MARKERS, ORANGE, figure, note, save_with_svg
 from hftune.train.run_facts import RESULTS_FILE, ResultsRecord, read_results_record
 
 CURVES = "report/learning_curves.png"
@@ -44,7 +44,7 @@ def plot_learning_curves(run: Path) -> Path:
         _scale_time(panels, history)
         if results is not None:
             _mark(drawing, panels, history, results)
-        return save(drawing, run / CURVES)
+        return save_with_svg(drawing, run / CURVES)
 
 
 def _draw_loss(axes: Axes, history: History) -> None:

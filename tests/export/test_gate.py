@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from hftune.core import Artifact
 from hftune.errors import PublishError
-from hftune.export.artifact import build_artifact
+from hftune.export.artifact import build_artifact, open_artifact
 from hftune.export.gate import verify_folder, verify_pushed
 from hftune.export.outside import Outside
 from hftune.export.probe import PROBE, read_probe
@@ -84,6 +84,57 @@ def test_another_transform_is_noticed(broken, outside):
     change_config(broken, crop_pct=0.9)
     with pytest.raises(PublishError, match="other logits"):
         verify_folder(broken, outside)
+
+
+def corrupt(artifact: Artifact) -> None:
+    weights = load_file(artifact.weights)
+    weights["conv1.0.weight"] *= -1.5
+    save_file(weights, artifact.weights)
+
+
+def swap_labels(artifact: Artifact) -> None:
+    config = json.loads(artifact.config.read_text(encoding="utf-8"))
+    config["label_names"][:2] = reversed(config["label_names"][:2])
+    artifact.config.write_text(json.dumps(config), encoding="utf-8")
+
+
+DAMAGE = {
+    "a corrupted tensor": (corrupt, "weights: 1 of 92 tensors are others: conv1.0.weight"),
+    "swapped labels": (
+        swap_labels,
+        "classes: class 0 is 'good', was 'bad', class 1 is 'bad', was 'good'",
+    ),
+    "a changed crop": (
+        lambda artifact: change_config(artifact, crop_pct=1.0),
+        "resize and crop: crop_pct is 1.0, was 0.875",
+    ),
+    "a changed interpolation": (
+        lambda artifact: change_config(artifact, interpolation="bilinear"),
+        "resize and crop: interpolation is bilinear, was bicubic",
+    ),
+    "a changed mean": (
+        lambda artifact: change_config(artifact, mean=[0.4, 0.5, 0.5]),
+        "normalisation: mean is [0.4, 0.5, 0.5], was [0.5, 0.5, 0.5]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_the_gate_names_what_is_not_as_it_was(name, broken, outside):
+    damage, cause = DAMAGE[name]
+    damage(broken)
+    with pytest.raises(PublishError) as caught:
+        verify_folder(broken, outside)
+    assert cause in caught.value.found.splitlines()
+
+
+def test_a_licence_that_is_nobodys_is_refused(broken):
+    card = broken.card.read_text(encoding="utf-8")
+    broken.card.write_text(card.replace("license: apache-2.0", "license: mit"), encoding="utf-8")
+    with pytest.raises(PublishError) as caught:
+        open_artifact(broken.folder)
+    assert "README.md states license: mit, but the run's is apache-2.0" in caught.value.found
+    assert "hub.license" in caught.value.found
 
 
 def test_t1_a_class_count_among_the_options_stops_transformers(broken):

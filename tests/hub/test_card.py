@@ -151,6 +151,18 @@ def test_sections_come_in_order() -> None:
     ]
 
 
+def test_calibration_curves_and_the_way_back_are_told_where_they_are_known() -> None:
+    plain = write_card(FACTS, None)
+    assert "Calibration" not in plain
+    assert "Learning curves" not in plain
+    told = replace(FACTS, calibration="On test images 0.03.", curves="hftune/curves.png")
+    card = write_card(told, None)
+    assert "## Calibration\n\nOn test images 0.03." in card
+    assert "![Learning curves](hftune/curves.png)" in card
+    assert "`hftune reproduce org/Cells`" in card
+    assert "hftune reproduce" not in write_card(replace(FACTS, repo_id=None), None)
+
+
 def test_rows_tell_count_and_interval() -> None:
     text = write_card(FACTS, None)
     assert "| test | Accuracy | 0.8000 | 0.7112 to 0.8666 | 100 |" in text

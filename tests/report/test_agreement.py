@@ -52,7 +52,8 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 
 def test_a_run_of_numbers_gets_curves_and_agreement_only(tmp_path):
     run = write_finished_numbers(tmp_path / "run")
-    assert [path.name for path in draw_report(run)] == ["learning_curves.png", "agreement.png"]
+    names = ["learning_curves.png", "throughput.png", "agreement.png"]
+    assert [path.name for path in draw_report(run)] == names
     assert read_arms([run])[0].results.best_metric == "mae"
 
 

@@ -31,6 +31,7 @@ def test_a_single_label_run_gets_curves_classes_and_confusion(make_run):
     paths = draw_report(run)
     assert [path.relative_to(run).as_posix() for path in paths] == [
         "report/learning_curves.png",
+        "report/throughput.png",
         "report/per_class.png",
         "report/confusion.png",
     ]
@@ -39,7 +40,8 @@ def test_a_single_label_run_gets_curves_classes_and_confusion(make_run):
 
 def test_with_several_labels_there_is_no_confusion_picture(make_run):
     run = make_run(problem="multi_label")
-    assert [path.name for path in draw_report(run)] == ["learning_curves.png", "per_class.png"]
+    names = ["learning_curves.png", "throughput.png", "per_class.png"]
+    assert [path.name for path in draw_report(run)] == names
     with pytest.raises(RunFolderError) as caught:
         plot_confusion(run)
     assert "plot_per_class" in str(caught.value)

@@ -1,0 +1,98 @@
+"""Pieces of the page as text: everything that comes from a run is escaped."""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from hftune.report.style import GREY, GRID, GROUND, INK
+
+_HEAD = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+_IDS = re.compile(r'(\bid="|xlink:href="#|url\(#)')
+# Colours of a picture that are the page's; those of what is drawn stay.
+_COLORS = {INK: "text", GREY: "faint", GRID: "line", GROUND: "panel"}
+_SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*" height="[^"]*"|(<svg\b[^>]*?) height="[^"]*"')
+
+
+def section(title: str, *parts: str, wide: bool = False) -> str:
+    """Give a section; '' where it has no content."""
+    content = "\n".join(part for part in parts if part)
+    if not content:
+        return ""
+    kind = ' class="wide"' if wide else ""
+    return f"<section{kind}>\n<h2>{escape(title)}</h2>\n{content}\n</section>"
+
+
+def paragraph(text: str) -> str:
+    """Give a paragraph of plain text."""
+    return f"<p>{escape(text)}</p>" if text else ""
+
+
+def facts(values: Mapping[str, str]) -> str:
+    """Give names with their texts."""
+    rows = "\n".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>"
+        for name, text in values.items()
+        if text
+    )
+    return f"<dl>\n{rows}\n</dl>" if rows else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Give a table whose first column names the row; it scrolls by itself on a narrow screen."""
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    lines = "\n".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for first, *cells in rows
+    )
+    return (
+        f'<div class="scroll"><table>\n<thead><tr>{names}</tr></thead>\n'
+        f"<tbody>\n{lines}\n</tbody></table></div>"
+    )
+
+
+def bars(rows: Iterable[tuple[str, float, str]]) -> str:
+    """Give a bar per row: name, share 0..1 of the full width, and a text."""
+    lines = "\n".join(
+        f'<div class="bar"><span>{escape(name)}</span><span class="track">'
+        f'<span class="fill" style="width:{100 * min(1.0, max(0.0, share)):.2f}%"></span></span>'
+        f"<span>{escape(text)}</span></div>"
+        for name, share, text in rows
+    )
+    return f'<div class="bars">\n{lines}\n</div>' if lines else ""
+
+
+def picture(path: Path, *, says: str, key: str) -> str:
+    """Give an SVG file in the page's own colours; '' where there is no such file.
+
+    `says` is for who does not see it; `key` keeps its names apart from those of other pictures.
+    """
+    if not path.is_file():
+        return ""
+    drawn = _HEAD.sub("", path.read_text(encoding="utf-8"))
+    drawn = _IDS.sub(rf"\g<1>{key}-", drawn)
+    drawn = _SIZE.sub(lambda found: found[1] or found[2], drawn, count=1)
+    for color, name in _COLORS.items():
+        drawn = re.sub(color, f"var(--{name})", drawn, flags=re.IGNORECASE)
+    return f'<figure role="img" aria-label="{escape(says)}">\n{drawn}\n</figure>'
+
+
+def photograph(jpeg: bytes, *, says: str) -> str:
+    """Give a JPEG as a part of the page."""
+    encoded = base64.b64encode(jpeg).decode("ascii")
+    return f'<img src="data:image/jpeg;base64,{encoded}" alt="{escape(says)}">'
+
+
+def card(image: str, *lines: str) -> str:
+    """Give an image with lines of text below."""
+    texts = "".join(f"<span>{escape(line)}</span>" for line in lines)
+    return f'<div class="card">{image}{texts}</div>'
+
+
+def gallery(cards: Iterable[str]) -> str:
+    """Give cards side by side, as many as fit."""
+    shown = "\n".join(cards)
+    return f'<div class="gallery">\n{shown}\n</div>' if shown else ""

@@ -1,0 +1,130 @@
+"""The sections of one run, from the files that it left."""
+
+from pathlib import Path
+
+from hftune.core import EvalResult
+from hftune.hub.card_audit import audit_lines
+from hftune.hub.card_text import metric_interval, metric_name, split_title
+from hftune.metrics import is_share
+from hftune.recipe import load_recipe
+from hftune.report.page.html import bars, facts, paragraph, picture, section, table
+from hftune.train.calibration import calibration_of, in_words
+from hftune.train.run_facts import (
+    DataRecord,
+    ModelRecord,
+    ResultsRecord,
+    read_data_record,
+    read_model_record,
+    read_results_record,
+)
+from hftune.units import format_duration
+
+_MOST_CLASSES = 60
+# Picture, title of its section, and what it shows for who does not see it.
+_PICTURES = (
+    ("learning_curves", "Curves", "Loss, metrics, learning rate and speed over the run"),
+    ("throughput", "Speed", "Images per second, and the share of the time waiting for data"),
+    ("confusion", "Confusion", "Which class is taken for which"),
+    ("agreement", "Agreement", "Predicted against true numbers"),
+    ("per_class", "Classes", "Precision and recall of each class"),
+)
+
+
+def run_sections(run: Path, key: str) -> list[str]:
+    """Give the sections of a run, its pictures drawn already; `key` is its own on the page."""
+    model, data = read_model_record(run), read_data_record(run)
+    results = read_results_record(run)
+    pictures = [
+        section(title, picture(run / "report" / f"{name}.svg", says=says, key=f"{key}-{name}"))
+        for name, title, says in _PICTURES
+    ]
+    return [
+        section("Run", facts(run_facts(run, model, data, results))),
+        section("Results", results_table(results)),
+        *pictures,
+        _calibration(run, key),
+        _data(data),
+    ]
+
+
+def run_facts(
+    run: Path, model: ModelRecord, data: DataRecord, results: ResultsRecord
+) -> dict[str, str]:
+    """Give a run in short texts by name."""
+    recipe, base = load_recipe(run / "recipe.yaml"), model.base
+    trained = "; ".join(
+        f"steps {phase.start} to {phase.stop}: {phase.label}" for phase in results.phases
+    )
+    return {
+        "Backbone": (base.hub_id or base.repo_id or model.architecture)
+        + ("" if base.pretrained else ", from scratch"),
+        "Data": data.facts.repo_id or Path(data.facts.path or "local images").name,
+        "Classes": str(len(model.label_names)),
+        "Images": ", ".join(f"{name} {split.count:,}" for name, split in data.splits.items()),
+        "Input": f"{model.input_spec.width} x {model.input_spec.height} pixels",
+        "Trained": trained,
+        "Optimizer": f"{recipe.optim.method.name}, peak rate {recipe.optim.lr:g}",
+        "Schedule": recipe.optim.schedule.name,
+        "Length": f"{results.steps:,} steps, {results.epochs:.4g} epochs",
+        "Batch size": str(recipe.train.batch_size),
+        "Time": format_duration(results.seconds),
+        "Speed": f"{results.images_per_second:.1f} images/s",
+        "Best weights": f"step {results.best_step}, by {results.best_metric.replace('_', ' ')}",
+        "Parameters": f"{results.num_parameters:,}",
+    }
+
+
+def results_table(results: ResultsRecord) -> str:
+    """Give the metrics of each split, shares of images with their 95 % interval."""
+    names = list(dict.fromkeys(n for one in results.evaluations for n in one.values))
+    head = ["", "Images", "Loss", *(metric_name(name) for name in names)]
+    rows = [
+        [
+            split_title(one.split).capitalize(),
+            f"{one.num_examples:,}",
+            f"{one.loss:.4f}",
+            *(_value(one, name) for name in names),
+        ]
+        for one in results.evaluations
+    ]
+    return table(head, rows)
+
+
+def _value(result: EvalResult, name: str) -> str:
+    value = result.values.get(name)
+    if value is None:
+        return ""
+    if not is_share(name):
+        return f"{value:.4g}"
+    interval = metric_interval(name, value, result.num_examples)
+    shown = f"{value:.1%}"
+    return shown if interval is None else f"{shown} ({interval[0]:.1%} to {interval[1]:.1%})"
+
+
+def _calibration(run: Path, key: str) -> str:
+    found = calibration_of(run)
+    if found is None:
+        return ""
+    drawn = picture(
+        run / "report" / "calibration.svg",
+        says="Share of right answers against their score, before and after scaling",
+        key=f"{key}-calibration",
+    )
+    return section("Calibration", paragraph(in_words(found)), drawn)
+
+
+def _data(data: DataRecord) -> str:
+    """Give splits, balance of the training classes, and images in several splits."""
+    parts = [facts({"Splits": data.facts.split_rule, "Licence": data.facts.license or ""})]
+    counts = data.splits["train"].per_class if "train" in data.splits else {}
+    if counts:
+        most = max(1, *counts.values())
+        shown = sorted(counts.items(), key=lambda pair: -pair[1])[:_MOST_CLASSES]
+        parts.append("<h3>Training images of each class</h3>")
+        parts.append(bars((name, number / most, f"{number:,}") for name, number in shown))
+        if len(counts) > len(shown):
+            parts.append(paragraph(f"and {len(counts) - len(shown)} more classes"))
+    if data.facts.audit is not None:
+        parts.append("<h3>Images in several splits</h3>")
+        parts += [paragraph(line) for line in audit_lines(data.facts.audit)]
+    return section("Data", *parts)
