@@ -17,7 +17,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # read when the client is imported; the local Hub has none
+
+import torch  # after the environment
 
 from hftune import export
 from hftune.core import Artifact
@@ -44,10 +47,11 @@ class Release:
         return f"{self.reader} {self.version}"
 
 
-# transformers 4 needs a huggingface_hub before 1.0, and timm with it one that still takes that.
-_FOUR = ("huggingface_hub==0.36.0", "tokenizers==0.22.1", "timm==1.0.20", "requests", "hf_xet")
+# timm's older releases and transformers 4 know no huggingface_hub after 1.0.
+_HUB = ("huggingface_hub==0.36.0", "requests", "hf_xet")
+_FOUR = (*_HUB, "tokenizers==0.22.1", "timm==1.0.20")
 RELEASES = (
-    Release("timm", "1.0.20"),
+    Release("timm", "1.0.20", _HUB),
     Release("timm", "1.0.28"),
     Release("timm", "1.0.31"),
     Release("transformers", "4.57.6", _FOUR),
