@@ -100,7 +100,6 @@ def _usual_trial(thing: str, own: Path, classifier: Classifier) -> Trial:
 
 def _trial(classifier: Classifier, pixels: Tensor) -> Trial:
     spec = classifier.input_spec
-    logits = torch.cat(
-        [run_pixels(classifier.module, part, spec) for part in torch.split(pixels, 32)]
-    )
+    parts = torch.split(pixels, _AT_ONCE)
+    logits = torch.cat([run_pixels(classifier.module, part, spec) for part in parts])
     return Trial(pixels=pixels, logits=logits, spec=spec)

@@ -72,12 +72,17 @@ class Prediction:
 def brief(prediction: Prediction, *, top: int, threshold: float | None = None) -> dict[str, Any]:
     """Give an answer as JSON values: labels and the `top` scores, or the number by its name."""
     if prediction.problem == "regression":
-        return {"numbers": {prediction.label: float(f"{prediction.score:.7g}")}}  # as fp32 holds it
+        return {"numbers": {prediction.label: short(prediction.score)}}
     best = islice(prediction.scores.items(), top)
     return {
         "labels": list(prediction.labels_from(threshold)),
         "scores": {name: round(score, 6) for name, score in best},
     }
+
+
+def short(number: float) -> float:
+    """Give a number of any size with the digits that fp32 holds."""
+    return float(f"{number:.7g}")
 
 
 class Predictor:

@@ -18,6 +18,7 @@ from hftune.model.weights import read_weights
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.train.json_record import read_mapping
+from hftune.train.receipt import hash_tensors
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import describe_environment
 from hftune.train.world import join_world
@@ -149,20 +150,17 @@ def _weights(
     published: Mapping[str, torch.Tensor], again: Mapping[str, torch.Tensor]
 ) -> tuple[int, int, float]:
     """Count tensors and those of equal bits; give the largest difference of a weight."""
+    ours, theirs = hash_tensors(again, again), hash_tensors(published, published)
     equal, gap = 0, 0.0
     for name, tensor in published.items():
         other = again.get(name)
-        if other is None or other.shape != tensor.shape or other.dtype != tensor.dtype:
-            gap = math.inf
-        elif _bits(tensor) == _bits(other):
+        if theirs[name] == ours.get(name):
             equal += 1
+        elif other is None or other.shape != tensor.shape or other.dtype != tensor.dtype:
+            gap = math.inf
         else:
             gap = max(gap, float((tensor.double() - other.double()).abs().max()))
     return len(published.keys() | again.keys()), equal, gap
-
-
-def _bits(tensor: torch.Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _metrics(published: Sequence[Mapping[str, Any]], results: ResultsRecord) -> Iterator[Metric]:

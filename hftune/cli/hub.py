@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hftune.errors import RequestError
-
 if TYPE_CHECKING:
     from hftune.hub.server import RunningHub
 
@@ -46,16 +44,15 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve a Hub until Ctrl-C; prints the variables that a client needs."""
-    from hftune.hub.server import is_loopback
+    from hftune.cli.network import check_host
     from hftune.hub.server import serve as serve_hub
 
-    if not (open_to_network or is_loopback(host)):
-        raise RequestError(
-            "at this address others could reach the Hub, and tokens would travel in the clear",
-            found=f"--host {host}",
-            allowed="an address of this machine alone, such as 127.0.0.1",
-            remedy="for a network that you trust, add --open-to-network",
-        )
+    check_host(
+        host,
+        open_to_network=open_to_network,
+        problem="at this address others could reach the Hub, and tokens would travel in the clear",
+        remedy="for a network that you trust, add --open-to-network",
+    )
     show = print_json if as_json else print_exports
     serve_hub(root.expanduser(), host=host, port=port, user=user, ready=show)
 

@@ -12,7 +12,7 @@ import typer
 
 from hftune.bulk import Labelled, Wanted, find_pictures, label_all, pictures_of_dataset
 from hftune.errors import RequestError, readable
-from hftune.predict import Prediction, brief, load_predictor
+from hftune.predict import Prediction, brief, load_predictor, short
 
 
 def command(
@@ -157,8 +157,3 @@ def print_table(predictions: Iterable[Prediction], top: int, *, width: int) -> N
 def best(prediction: Prediction, top: int) -> Iterator[tuple[str, float]]:
     """Give the `top` classes with their scores, highest first."""
     return islice(prediction.scores.items(), top)
-
-
-def short(number: float) -> float:
-    """Give a number of any size with the digits that fp32 holds."""
-    return float(f"{number:.7g}")

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hftune.errors import RequestError
-from hftune.hub.server import is_loopback
+from hftune.cli.network import check_host
 from hftune.predict import load_predictor
 from hftune.serve import Limits, RunningModel
 from hftune.serve import serve as serve_model
@@ -41,13 +40,12 @@ def command(
     POST an image as the body to /predict. /model gives the classes, /health and /metrics are for
     those who watch.
     """
-    if not (open_to_network or is_loopback(host)):
-        raise RequestError(
-            "at this address others could reach the model",
-            found=f"--host {host}",
-            allowed="an address of this machine alone, such as 127.0.0.1",
-            remedy="for a network that you trust, or behind a proxy, add --open-to-network",
-        )
+    check_host(
+        host,
+        open_to_network=open_to_network,
+        problem="at this address others could reach the model",
+        remedy="for a network that you trust, or behind a proxy, add --open-to-network",
+    )
     limits = Limits(
         batch_size=batch_size,
         wait=wait / 1000,

@@ -56,7 +56,7 @@ def compare_with_probe(classifier: Classifier, probe: Probe) -> Comparison:
 
     Side effect: leaves the model on the CPU in fp32 and eval mode.
     """
-    module, spec, allowed = classifier.module, classifier.input_spec, _allowed(probe)
+    module, spec, allowed = classifier.module, classifier.input_spec, allowed_gap(probe)
     drifts = [
         *_classes(classifier.labels.names, probe.names),
         *_transform(spec, probe.spec),
@@ -127,7 +127,8 @@ def _gap(logits: Tensor, others: Tensor) -> float:
     return math.inf if math.isnan(gap) else gap
 
 
-def _allowed(probe: Probe) -> float:
+def allowed_gap(probe: Probe) -> float:
+    """Give how far a logit may be from the probe's."""
     return TOLERANCE * max(1.0, float(probe.logits.abs().max()))
 
 

@@ -16,7 +16,7 @@ import torch
 
 from hftune.core import Artifact, RepoRef
 from hftune.errors import PublishError
-from hftune.export.drift import TOLERANCE, compare_with_probe
+from hftune.export.drift import allowed_gap, compare_with_probe
 from hftune.export.outside import Outside, Reader
 from hftune.export.probe import PROBE, Probe, read_probe
 from hftune.hub.client import HubSettings
@@ -110,7 +110,7 @@ def _compare(logits: torch.Tensor, probe: Probe, *, reader: str, folder: Path) -
             where=str(folder),
         )
     difference = float((logits - kept).abs().max())
-    allowed = TOLERANCE * max(1.0, float(kept.abs().max()))
+    allowed = allowed_gap(probe)
     if not difference <= allowed:  # also when it is not a number
         raise PublishError(
             f"{reader} gives other logits than the trained model",

@@ -89,7 +89,7 @@ def write_graph(
             if form == "torch":
                 write_torch(module, trial.inputs, made)
             else:
-                write_onnx(module, classifier, trial.inputs, made)
+                write_onnx(classifier, trial.inputs, made)
             if form == "onnx-fp16":
                 to_half(made)
             elif form == "onnx-int8":
@@ -151,11 +151,11 @@ def write_torch(module: nn.Module, inputs: Tensor, path: Path) -> None:
     torch.export.save(program, path)
 
 
-def write_onnx(module: nn.Module, classifier: Classifier, inputs: Tensor, path: Path) -> None:
-    """Write a module as ONNX, batch norm folded away, with classes and transform as metadata."""
+def write_onnx(classifier: Classifier, inputs: Tensor, path: Path) -> None:
+    """Write a classifier as ONNX, batch norm folded away; metadata say classes and transform."""
     onnx = _package("onnx")
     _package("onnxscript")
-    shape = inputs.shape[1:]
+    module, shape = classifier.module, inputs.shape[1:]
     program = torch.onnx.export(
         fused(module, find_pairs(module, shape)),
         (inputs[:2],),

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hftune.errors import AbilityError, MissingPackageError
-from hftune.hub.server.engine import address_of, is_loopback, listen
+from hftune.hub.server.engine import address_of, is_loopback, listen, stop_signals
 from hftune.predict import Predictor
 from hftune.serve.limits import Limits
 
@@ -76,16 +75,12 @@ def serve(
 
     Side effect: holds the two signals meanwhile, so call it from the main thread.
     """
-    stopped = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
-    try:
-        with running(predictor, title=title, limits=limits, host=host, port=port) as model:
-            ready(model)
-            stopped.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with (
+        stop_signals() as stopped,
+        running(predictor, title=title, limits=limits, host=host, port=port) as model,
+    ):
+        ready(model)
+        stopped.wait()
 
 
 def _server(predictor: Predictor, limits: Limits, *, title: str) -> "uvicorn.Server":

@@ -106,15 +106,25 @@ def serve(
 
     Side effect: holds the two signals meanwhile, so call it from the main thread.
     """
+    with (
+        stop_signals() as stopped,
+        running(root, host=host, port=port, user=user) as hub,
+    ):
+        ready(hub)
+        stopped.wait()
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set while the context is open.
+
+    Side effect: holds the two signals meanwhile, so call it from the main thread.
+    """
     stopped = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
     try:
-        with running(root, host=host, port=port, user=user) as hub:
-            ready(hub)
-            stopped.wait()
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

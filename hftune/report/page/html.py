@@ -15,13 +15,12 @@ _COLORS = {INK: "text", GREY: "faint", GRID: "line", GROUND: "panel"}
 _SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*" height="[^"]*"|(<svg\b[^>]*?) height="[^"]*"')
 
 
-def section(title: str, *parts: str, wide: bool = False) -> str:
+def section(title: str, *parts: str) -> str:
     """Give a section; '' where it has no content."""
     content = "\n".join(part for part in parts if part)
     if not content:
         return ""
-    kind = ' class="wide"' if wide else ""
-    return f"<section{kind}>\n<h2>{escape(title)}</h2>\n{content}\n</section>"
+    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>"
 
 
 def paragraph(text: str) -> str:
