@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hftune.recipe.schema import Recipe
 
-RepoKind = Literal["model", "dataset"]
+RepoKind = Literal["model", "dataset", "space"]
 ProblemName = Literal["single_label", "multi_label", "regression"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -230,13 +230,35 @@ class LayerMap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadStart:
+    """Which classes of a head started from rows of the base's head.
+
+    `kept` maps a class to the base's name for it, in the order of the classes; all others started
+    from the mean of the base's rows, of which there were `num_base`.
+    """
+
+    kept: Mapping[str, str]
+    num_base: int
+
+    @property
+    def num_found(self) -> int:
+        """How many of the base's classes are classes still."""
+        return len(set(self.kept.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightsReport:
-    """What became of every tensor when weights were loaded: names by fate."""
+    """What became of every tensor when weights were loaded: names by fate.
+
+    `reset` are those that do not start with the base's values alone. `head` is None where the head
+    took over nothing of the base's.
+    """
 
     matched: tuple[str, ...] = ()
     reset: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
+    head: HeadStart | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

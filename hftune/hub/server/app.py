@@ -19,7 +19,7 @@ _ID = "{namespace}/{name}"
 _OBJECT = "/lfs/{kind}/" + _ID + "/{oid}"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
-# method, path after /api/{models,datasets}, answer
+# method, path after /api/{models,datasets,spaces}, answer
 _API: list[tuple[str, str, Answer]] = [
     ("GET", "", reading.listing),
     ("GET", f"/{_ID}", reading.info),
@@ -89,8 +89,10 @@ def _routes() -> Iterator[Route]:
     yield _route("PUT", _OBJECT, lfs.receive, room=lfs.signed_size)
     yield _route("PUT", f"{_OBJECT}/parts/{{number}}", lfs.receive_part, room=lfs.signed_size)
     yield _route("POST", f"{_OBJECT}/complete", lfs.complete, room=lfs.signed)
-    # The dataset pages first: their prefix would pass for a model's namespace.
-    pages: list[tuple[str, RepoKind]] = [("/datasets", "dataset"), ("", "model")]
+    # The models' pages last: the others' prefix would pass for a model's namespace.
+    pages: list[tuple[str, RepoKind]] = [
+        ("/datasets", "dataset"), ("/spaces", "space"), ("", "model"),
+    ]  # fmt: skip
     for prefix, kind in pages:
         large = f"{prefix}/{_ID}.git/info/lfs"
         yield _route("POST", f"{large}/objects/batch", lfs.batch, kind=kind)

@@ -11,7 +11,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hftune.core import RepoKind
 from hftune.hub.server.auth import Keyring
 from hftune.hub.server.body import MIB
 from hftune.hub.server.call import Call, reply_json
@@ -151,8 +150,7 @@ def _address(call: Call, path: str, size: int) -> str:
 
 def _signed_repo(call: Call) -> Repo:
     """Give the repository of a signed address; the signature stands for the right to write."""
-    plural: dict[str, RepoKind] = {"models": "model", "datasets": "dataset"}
-    kind = plural[call.segment("kind")]
+    kind = call.segment("kind").removesuffix("s")
     repo = call.store.find(repo_name(kind, call.segment("namespace"), call.segment("name")))
     if repo is None:
         raise repo_not_found(has_token=True)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hftune.core import RepoKind
 from hftune.hub.server.refusal import Refusal
 
-KINDS: tuple[RepoKind, ...] = ("model", "dataset")
+KINDS: tuple[RepoKind, ...] = ("model", "dataset", "space")
 
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+=-]*")
@@ -47,7 +47,7 @@ def repo_name(kind: str, namespace: str, name: str) -> RepoName:
     """Check the three parts. Raise Refusal 400 for what no repository may be called."""
     known = {text: text for text in KINDS}
     if kind not in known:
-        raise Refusal(400, f"repository type '{kind}' is not served here, only model and dataset")
+        raise Refusal(400, f"repository type '{kind}' is not served, only {', '.join(KINDS)}")
     for part in (namespace, name):
         if not _PART.fullmatch(part) or "--" in part or ".." in part or part.endswith(".git"):
             raise Refusal(400, f"'{part}' cannot be part of a repository's name")

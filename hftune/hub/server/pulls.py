@@ -55,8 +55,9 @@ def listing(call: Call) -> Response:
     """List the pull requests, newest first."""
     repo = call.readable_repo()
     found = [_facts(repo, _read(repo, name)) for name in repo.refs("pr")]
-    status = call.query("status")
+    status, author = call.query("status"), call.query("author")
     found = [pull for pull in found if status in ("", "all", pull["status"])]
+    found = [pull for pull in found if author in ("", pull["author"]["name"])]
     found.sort(key=lambda pull: int(pull["num"]), reverse=True)
     return reply_json({"discussions": found, "count": len(found), "start": 0})
 

@@ -55,14 +55,19 @@ class Repo:
         self._lock = lock
 
     @classmethod
-    def begin(cls, folder: Path, name: RepoName, *, private: bool, author: str) -> None:
-        """Fill an empty folder with a new repository and its first commit."""
+    def begin(
+        cls, folder: Path, name: RepoName, *, private: bool, author: str, card: str | None = None
+    ) -> None:
+        """Fill an empty folder with a new repository and its first commit; `card` is its README."""
         repo = cls(folder, name, threading.RLock())
         repo.write_settings(Settings(private=private, created_at=now()))
-        attributes = repo.blobs.add(default_attributes().encode())
-        entry = Entry(oid=attributes, size=len(default_attributes()))
+        texts = {".gitattributes": default_attributes()} | ({"README.md": card} if card else {})
+        tree = {
+            path: Entry(oid=repo.blobs.add(text.encode()), size=len(text.encode()))
+            for path, text in texts.items()
+        }
         note = Note(title="initial commit", author=author)
-        first = repo.write_commit({".gitattributes": entry}, note, parent=None)
+        first = repo.write_commit(tree, note, parent=None)
         repo.set_ref("heads", "main", first.id)
 
     @contextlib.contextmanager

@@ -10,6 +10,8 @@ from hftune.hub.server.names import RepoName, check_ref, repo_name
 from hftune.hub.server.refusal import Refusal, repo_not_found, revision_not_found
 from hftune.hub.server.repo import Note, Repo
 
+_SDKS = ("gradio", "docker", "static")
+
 
 def create(call: Call) -> Response:
     """Make a repository; an existing one answers 409 with its address."""
@@ -19,7 +21,8 @@ def create(call: Call) -> Response:
     name = repo_name(_text(wish, "type", "model"), str(namespace), _text(wish, "name"))
     call.require_writer(name.namespace)
     private = _visibility(wish) or False
-    made = call.store.create(name, private=private, author=token.user)
+    card = _space_card(name, wish) if name.kind == "space" else None
+    made = call.store.create(name, private=private, author=token.user, card=card)
     address = {"url": f"{call.endpoint}/{name.page}", "name": name.repo_id, "id": name.repo_id}
     if made:
         return reply_json(address)
@@ -152,6 +155,14 @@ def _owned(call: Call, name: RepoName) -> Repo:
 def _parsed(kind: str, repo_id: str) -> RepoName:
     namespace, _, name = repo_id.partition("/")
     return repo_name(kind, namespace, name)
+
+
+def _space_card(name: RepoName, wish: dict[str, Any]) -> str:
+    """Give the README.md that a Space begins with; it says what runs it."""
+    sdk = _text(wish, "sdk", "")
+    if sdk not in _SDKS:
+        raise Refusal(400, f"a Space needs an 'sdk': {', '.join(_SDKS)}")
+    return f"---\ntitle: {name.name}\nsdk: {sdk}\npinned: false\n---\n"
 
 
 def _text(wish: dict[str, Any], key: str, default: str | None = None) -> str:

@@ -44,6 +44,8 @@ def repo_info(repo: Repo, commit: Commit) -> Json:
         info |= {key: card[key] for key in ("pipeline_tag", "library_name") if key in card}
         if "model-index" in card:
             info["model-index"] = card["model-index"]
+    if repo.name.kind == "space":
+        info |= {key: card[key] for key in ("sdk", "models", "datasets") if key in card}
     return info
 
 

@@ -63,13 +63,15 @@ class Store:
                 found.append(Repo(folder, name, self._lock(name)))
         return found
 
-    def create(self, name: RepoName, *, private: bool, author: str) -> bool:
+    def create(
+        self, name: RepoName, *, private: bool, author: str, card: str | None = None
+    ) -> bool:
         """Make a repository with its first commit; give False if it is there already."""
         with self._changing, files.disk_errors(self.root):
             if self._folder(name).is_dir():
                 return False
             with files.committed_folder(self._folder(name)) as folder:
-                Repo.begin(folder, name, private=private, author=author)
+                Repo.begin(folder, name, private=private, author=author, card=card)
             self._forward(name, None)
         return True
 
