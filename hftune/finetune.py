@@ -29,6 +29,7 @@ from hftune.train.compile_trial import settle_compile, settled_compile
 from hftune.train.loop import train
 from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
 from hftune.train.mirror import restore_from_hub
+from hftune.train.old_classes import ask_base
 from hftune.train.plan import make_plan
 from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
@@ -115,6 +116,7 @@ def train_and_judge(
     wait_for_all()
     splits = as_loaded(prepared)
     receipt = open_receipt(plan, model) if world.is_first else None
+    ask_base(plan, model, splits, run=run)
     best = BestOutputs()
     progress = train(plan, model, splits, run, gives_up=gives_up, best=best)
     over = progress.step == plan.total_steps or progress.ended_early

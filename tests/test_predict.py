@@ -16,7 +16,6 @@ from hftune.export.artifact import build_artifact
 from hftune.export.probe import PROBE, read_probe
 from hftune.hub.client import HubSettings
 from hftune.hub.push import PushTarget, push
-from hftune.model.published import known_names
 from hftune.predict import Prediction, find_images, load_predictor, predict
 
 
@@ -125,16 +124,6 @@ def test_names_are_never_guessed(make_run, images):
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ModelError, match="which classes"):
         predict(folder, images)
-
-
-def test_imagenets_names_need_more_than_its_class_count():
-    names = known_names({"num_classes": 1000, "pretrained_cfg": {"tag": "a1_in1k"}}, None)
-    assert len(names) == len(set(names)) == 1000
-    assert names[0].startswith("tench")
-    by_id = known_names({"num_classes": 1000, "pretrained_cfg": {}}, "timm/resnet18.a1_in1k")
-    assert by_id == names
-    assert known_names({"num_classes": 1000, "pretrained_cfg": {}}, "me/birds-1000") == ()
-    assert known_names({"num_classes": 37, "pretrained_cfg": {"tag": "a1_in1k"}}, None) == ()
 
 
 def test_a_folder_that_is_not_there(tmp_path, images):

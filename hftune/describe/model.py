@@ -1,6 +1,5 @@
 """A model: its stages and depths, parameters, head and norm layers, as selectors name them."""
 
-import json
 from pathlib import Path
 
 from hftune.core import RepoRef
@@ -17,10 +16,10 @@ from hftune.describe.layers import (
 from hftune.hub.card import read_license
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
+from hftune.model.class_names import class_names
 from hftune.model.construct import construct, shaping_args
 from hftune.model.hub_config import HubConfig, read_config, registry_config
 from hftune.model.layer_map import map_layers
-from hftune.model.published import known_names
 from hftune.recipe.schema import ModelRecipe
 from hftune.units import format_size
 
@@ -50,15 +49,13 @@ def describe_architecture(name: str) -> Description:
 def _describe_source(source: RepoRef, *, name: str) -> Description:
     assert source.folder is not None
     config = read_config(source.folder, repo_id=source.repo_id)
-    content = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    names = config.label_names or known_names(content, config.hub_id)
-    stated = content.get("num_classes") or (content.get("pretrained_cfg") or {}).get("num_classes")
-    count = len(names) or stated or _IMAGENET_CLASSES
+    names = class_names(config)
+    count = len(names) or config.num_classes or _IMAGENET_CLASSES
     facts: dict[str, Cell] = {} if source.commit is None else {"commit": source.commit}
     facts |= {
         "licence": read_license(source.folder) or "not stated",
     }
-    if content.get("problem_type") == "regression":
+    if config.problem_type == "regression":
         facts["number"] = listed(names)
     else:
         facts["classes"] = f"{count}: {listed(names)}" if names else f"{count}, not named"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +17,9 @@ from hftune.errors import ModelError
 from hftune.files import user_path
 from hftune.hub.card import read_license
 from hftune.model.construct import construct, image_size, is_runtime, shaping_args
-from hftune.model.head import centre_head, kept_rows, reorder_rows, start_head
+from hftune.model.head import centre_head, pick_rows, start_head
 from hftune.model.hub_config import HubConfig, read_config, registry_config, weights_in
+from hftune.model.kept_rows import KeptRows, describe_kept, find_kept
 from hftune.model.layer_map import head_modules, is_under, map_layers
 from hftune.model.weights import load_into, read_weights
 from hftune.recipe.schema import ModelRecipe
@@ -33,10 +35,11 @@ def build_model(
     """Build the recipe's backbone on the CPU in fp32, with a head for `labels`.
 
     `source` is the pulled repository or folder; None where the recipe names an architecture only.
-    The base's head is kept only if its class names are those of `labels`, row by row under the same
-    name; equal counts are not enough. A new head for a number starts at the mean of the training
-    targets, where `labels` state it. Random values come from `seed` alone, and the global random
-    state is as before. Nothing is downloaded. Raises ModelError and WeightsError.
+    Classes that the base knows by name keep their rows of its head, unless the recipe wants a new
+    one, and the others start from the mean of its rows; equal counts alone keep nothing. A new head
+    for a number starts at the mean of the training targets, where `labels` state it. Random values
+    come from `seed` alone, and the global random state is as before. Nothing is downloaded. Raises
+    ModelError and WeightsError.
     """
     config = _config(recipe, source)
     args = shaping_args(recipe, config)
@@ -49,14 +52,12 @@ def build_model(
         )
         channels = recipe.channels or config.input_size[0]
         tensors = fit_input(tensors, module, head, config=config, channels=channels)
-        # A file that the recipe names has no class names beside it.
-        names = config.label_names if recipe.weights is None else ()
-        rows = kept_rows(names, labels.names)
-        report = _fill(module, tensors, head=head, rows=rows, path=path)
+        kept = find_kept(recipe, config, labels)
+        report = _fill(module, tensors, head=head, kept=kept, path=path)
     else:
         report = WeightsReport(reset=tuple(module.state_dict()))
         logger.info("%s starts from random values, seed %d", config.architecture, seed)
-    if report.reset:
+    if report.reset and report.head is None:
         start_head(module, head, num_classes=labels.size, init=recipe.head_init, seed=seed)
         if labels.spread is not None:
             centre_head(module, head, num_classes=labels.size, value=labels.spread.mean)
@@ -96,18 +97,21 @@ def _fill(
     tensors: Mapping[str, Tensor],
     *,
     head: tuple[str, ...],
-    rows: Sequence[int] | None,
+    kept: KeptRows | None,
     path: Path,
 ) -> WeightsReport:
-    """Load the tensors, the head's rows in the order `rows` or not at all, and say so in a line."""
-    if rows is None:
+    """Load the tensors, of the head the rows that are kept or none, and say so in a line."""
+    if kept is None:
         report = load_into(module, tensors, head=head, where=str(path))
-        fate = "new, for the base does not have the same classes"
     else:
-        ordered = reorder_rows(tensors, head, rows=rows, where=str(path))
-        report = load_into(module, ordered, where=str(path))
-        moved = list(rows) != sorted(rows)
-        fate = f"kept for the same classes{', its rows reordered by name' if moved else ''}"
+        made = pick_rows(
+            tensors, head, rows=kept.rows, num_base=kept.start.num_base, where=str(path)
+        )
+        report = replace(load_into(module, made, where=str(path)), head=kept.start)
+        if None in kept.rows:
+            fresh = tuple(name for name in report.matched if is_under(name, head))
+            old = tuple(name for name in report.matched if name not in fresh)
+            report = replace(report, matched=old, reset=fresh)
     logger.info(
         "%s: %d tensors loaded, %d reset, %d missing, %d left over; the head is %s",
         path.name,
@@ -115,7 +119,7 @@ def _fill(
         len(report.reset),
         len(report.missing),
         len(report.left_over),
-        fate,
+        describe_kept(kept),
     )
     return report
 

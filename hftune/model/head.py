@@ -15,39 +15,35 @@ HeadInit = Literal["normal", "zero", "timm"]
 _SD = 0.02
 
 
-def kept_rows(base: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | None:
-    """Give, for each class of `names`, its row in the base's head; None if the classes differ."""
-    if len(set(base)) != len(base) or set(base) != set(names) or len(base) != len(names):
-        return None
-    row = {name: position for position, name in enumerate(base)}
-    return tuple(row[name] for name in names)
-
-
-def reorder_rows(
+def pick_rows(
     tensors: Mapping[str, Tensor],
     head: Sequence[str],
     *,
-    rows: Sequence[int],
+    rows: Sequence[int | None],
+    num_base: int,
     where: str,
 ) -> dict[str, Tensor]:
-    """Give `tensors` with the head's rows picked in the order `rows`.
+    """Give `tensors` with those of the head made of their `rows`; None is the mean of them all.
 
-    Raises WeightsError when the file's head has another number of rows.
+    A class that starts from the mean of all weights and biases starts from the mean of all logits:
+    beside rows that are all kept it never is the largest, so the old answers stand at first.
+
+    Raises WeightsError when the file's head has another number of rows than `num_base`.
     """
-    index = torch.tensor(rows)
-    ordered = dict(tensors)
+    made = dict(tensors)
     for name, tensor in tensors.items():
         if is_under(name, head):
-            if tensor.ndim == 0 or tensor.shape[0] != len(rows):
+            if tensor.ndim == 0 or tensor.shape[0] != num_base:
                 raise WeightsError(
                     "the head in this file has another size than its class names say",
                     found=f"{name} with shape {tuple(tensor.shape)}",
-                    allowed=f"{len(rows)} rows",
+                    allowed=f"{num_base} rows",
                     where=where,
                     remedy="repair label_names in the base's config.json",
                 )
-            ordered[name] = tensor[index]
-    return ordered
+            mean = tensor.double().mean(dim=0).to(tensor.dtype)
+            made[name] = torch.stack([mean if row is None else tensor[row] for row in rows])
+    return made
 
 
 def start_head(

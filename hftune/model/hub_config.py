@@ -29,8 +29,10 @@ _WEIGHTS = "model.safetensors"
 class HubConfig:
     """An architecture and the facts of its weights, as timm's Hub format states them.
 
-    `label_names` are the classes of the kept head in order, empty when unknown; `hub_id` is the
-    weights' full name on the Hub; `input_size` is channels, height, width.
+    `label_names` are the classes of the head in order, empty where nobody states them;
+    `num_classes` is how many the head has, where that is stated. `problem_type` is transformers'
+    word for what the head answers. `tag` names the training of timm's own weights (a1_in1k);
+    `hub_id` is the weights' full name on the Hub; `input_size` is channels, height, width.
     """
 
     architecture: str
@@ -38,6 +40,9 @@ class HubConfig:
     model_args: Mapping[str, object]
     label_names: tuple[str, ...] = ()
     label_offset: int = 0
+    num_classes: int | None = None
+    problem_type: str | None = None
+    tag: str | None = None
     hub_id: str | None = None
 
     @property
@@ -69,12 +74,16 @@ def read_config(folder: Path, *, repo_id: str | None) -> HubConfig:
     stated = checked_facts({"num_classes": content.get("num_classes"), **stated}, where=str(path))
     names = content.get("label_names") or stated.get("label_names") or stated.get("labels")
     offset = stated.get("label_offset")
+    count = content.get("num_classes") or stated.get("num_classes")
     return HubConfig(
         architecture=known_architecture(architecture, where=str(path)),
         pretrained_cfg=_facts(PretrainedCfg(**{k: v for k, v in stated.items() if k in _KNOWN})),
         model_args=checked_options(content.get("model_args"), where=str(path)),
         label_names=_ordered(names),
         label_offset=offset if isinstance(offset, int) else 0,
+        num_classes=count if isinstance(count, int) else None,
+        problem_type=_text(content.get("problem_type")),
+        tag=_text(stated.get("tag")),
         hub_id=repo_id or _hub_id(stated),
     )
 
@@ -166,6 +175,10 @@ def _ordered(names: object) -> tuple[str, ...]:
         whole = sorted(positions) == list(range(len(names)))
         return tuple(positions[p] for p in sorted(positions)) if whole else ()
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _hub_id(stated: Mapping[str, object]) -> str | None:

@@ -59,7 +59,10 @@ class ModelRecipe:
     allow_pickle: bool = False
     # false: same architecture, random start.
     pretrained: bool = True
-    # How a new head starts: normal (sd 0.02), zero, or timm's own.
+    # by_name: classes that the base knows by name keep their rows of its head, and the others start
+    # from the mean of its rows; new: the whole head starts anew.
+    head_rows: Literal["by_name", "new"] = "by_name"
+    # How a head starts that keeps no row: normal (sd 0.02), zero, or timm's own.
     head_init: Literal["normal", "zero", "timm"] = "normal"
     # Height and width in pixels, or one number for both; null: the model's own.
     image_size: PixelSide | tuple[PixelSide, PixelSide] | None = None

@@ -8,10 +8,11 @@ from hftune.core import Model, Progress, RunPlan, Splits
 from hftune.files import write_json
 from hftune.train.best import BestOutputs, best_weights, read_best_step
 from hftune.train.evaluate import compute_logits, judge_outputs, make_judge
+from hftune.train.old_classes import compare_with_base
 from hftune.train.plan import best_of
 from hftune.train.predictions import predictions_from, write_predictions
 from hftune.train.run_facts import RESULTS_FILE, PhaseRecord, ResultsRecord
-from hftune.train.world import make_accelerator
+from hftune.train.world import from_first, make_accelerator
 
 
 def judge_best(
@@ -56,6 +57,11 @@ def judge_best(
         num_parameters=sum(value.numel() for value in model.module.parameters()),
         phases=_phases(plan, model, progress),
         ended_early=progress.ended_early,
+        old_classes=from_first(
+            compare_with_base(run, model.weights.head, splits.labels, problem=plan.recipe.problem)
+            if accelerator.is_main_process
+            else ()
+        ),  # collective
     )
     _write(accelerator, run, record)
     return record

@@ -17,6 +17,7 @@ from hftune.core import (
     BaseFacts,
     DataFacts,
     EvalResult,
+    HeadStart,
     InputSpec,
     LabelSpace,
     ProblemName,
@@ -30,6 +31,7 @@ from hftune.train.average_record import (
     read_soup_record,
 )
 from hftune.train.json_record import build_record, read_mapping
+from hftune.train.old_classes_record import OldClasses
 
 MODEL_FILE = "model.json"
 DATA_FILE = "data.json"
@@ -47,7 +49,8 @@ class ModelRecord:
     `architecture` is timm's name without a weight tag; `model_args` are the constructor options
     that the weights depend on; `label_names` are in training order. `pretrained_cfg` is the
     module's own at the end of training. `weights_report` counts what matched and lists the names
-    that were reset, missing or left over when the base was loaded.
+    that were reset, missing or left over when the base was loaded; `head` says which classes took
+    over rows of its head, if any did.
     """
 
     architecture: str
@@ -58,6 +61,7 @@ class ModelRecord:
     base: BaseFacts
     pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
     weights_report: Mapping[str, Any] = field(default_factory=dict)
+    head: HeadStart | None = None
 
     @property
     def labels(self) -> LabelSpace:
@@ -114,6 +118,7 @@ class ResultsRecord:
 
     `best_metric` is what picked them, `best_value` its value on the validation split at
     `best_step`. `steps` and `epochs` were trained in `seconds`; `images_per_second` is their rate.
+    `old_classes` compares with the base, split by split, where all its classes are classes still.
     """
 
     evaluations: tuple[EvalResult, ...]
@@ -127,6 +132,7 @@ class ResultsRecord:
     num_parameters: int
     phases: tuple[PhaseRecord, ...] = ()
     ended_early: bool = False
+    old_classes: tuple[OldClasses, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON values."""

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -151,6 +150,7 @@ def model_record(recipe: Recipe, model: Model, splits: Splits) -> ModelRecord:
         base=model.base,
         pretrained_cfg=dict(getattr(model.module, "pretrained_cfg", {})),
         weights_report=_short_report(model.weights),
+        head=model.weights.head,
     )
 
 
@@ -200,10 +200,10 @@ def _per_class(split: Split) -> dict[str, int]:
 
 def _short_report(report: WeightsReport) -> dict[str, object]:
     values: dict[str, object] = {"matched": len(report.matched)}
-    for name, items in asdict(report).items():
-        if name != "matched":
-            values[name] = list(items[:_MOST_NAMES])
-            values[f"num_{name}"] = len(items)
+    for name in ("reset", "missing", "left_over"):
+        items: tuple[str, ...] = getattr(report, name)
+        values[name] = list(items[:_MOST_NAMES])
+        values[f"num_{name}"] = len(items)
     return values
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from hftune.core import LabelSpace, Model, RepoRef
+from hftune.core import HeadStart, LabelSpace, Model, RepoRef
 from hftune.errors import ModelError, WeightsError
 from hftune.model.backbone import build_model
 from hftune.recipe.schema import ModelRecipe
@@ -95,8 +95,9 @@ def test_head_with_names_in_another_order_is_permuted(
 
 def test_equal_counts_do_not_keep_a_head_of_other_classes(write_base: WriteBase) -> None:
     source = write_base()
-    model = build(source, ("ant", "bee", "cat", "eel"))
+    model = build(source, ("fox", "gnu", "hen", "eel"))
     assert set(model.weights.reset) == {"fc.weight", "fc.bias"}
+    assert model.weights.head is None
     assert not torch.equal(model.module.fc.weight, file_tensors(source)["fc.weight"])
 
 
@@ -104,17 +105,64 @@ def test_equal_counts_without_names_do_not_keep_the_head(write_base: WriteBase) 
     assert build(write_base(names=None), BASE).weights.reset == ("fc.weight", "fc.bias")
 
 
+@pytest.mark.parametrize(
+    "architecture", ["test_resnet", "deit_tiny_distilled_patch16_224", "dpn68"]
+)
+def test_classes_of_the_base_keep_their_rows_and_others_start_from_the_mean(
+    architecture: str, write_base: WriteBase
+) -> None:
+    source = write_base(architecture)
+    names = ("eel", "Dog", "bee", "fox")
+    model = build(source, names)
+    head = {name for name, role in model.layers.role.items() if role == "head"}
+    assert set(model.weights.reset) == head
+    assert model.weights.head == HeadStart(kept={"Dog": "dog", "bee": "bee"}, num_base=4)
+    size = model.input_spec.height
+    base = logits(build(source, BASE).module, size)
+    ours = logits(model.module, size)
+    mean = base.mean(dim=1)
+    expected = torch.stack([mean, base[:, 3], base[:, 1], mean], dim=1)
+    assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_a_class_more_leaves_every_answer_as_it_was(write_base: WriteBase) -> None:
+    source = write_base()
+    model = build(source, (*BASE, "eel"))
+    base, ours = logits(build(source, BASE).module), logits(model.module)
+    assert torch.allclose(ours[:, :4], base, atol=1e-6)
+    assert torch.equal(ours.argmax(dim=1), base.argmax(dim=1))
+
+
+def test_fewer_classes_keep_exact_rows(write_base: WriteBase) -> None:
+    source = write_base()
+    model = build(source, ("dog", "ant"))
+    assert model.weights.reset == ()
+    assert torch.equal(model.module.fc.weight, file_tensors(source)["fc.weight"][[3, 0]])
+
+
+@pytest.mark.parametrize("names", [BASE, (*BASE, "eel")])
+def test_the_whole_head_is_new_on_demand(names: tuple[str, ...], write_base: WriteBase) -> None:
+    model = build(write_base(), names, head_rows="new", head_init="zero")
+    assert set(model.weights.reset) == {"fc.weight", "fc.bias"}
+    assert not model.module.fc.weight.any()
+
+
 def test_what_became_of_the_head_is_said_in_one_line(
     write_base: WriteBase, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_base()
     caplog.set_level(logging.INFO, logger="hftune")
-    for names in (("no", "yes"), BASE, BASE[::-1]):
+    for names in (("no", "yes"), BASE, BASE[::-1], ("ant", "Bee", "eel"), ("dog", "ant")):
         build(source, names)
-    new, kept, reordered = caplog.messages
-    assert "2 reset, 0 missing, 0 left over; the head is new, for the base" in new
+    new, kept, reordered, partly, fewer = caplog.messages
+    assert "2 reset, 0 missing, 0 left over; the head is new, for it keeps no class" in new
     assert kept.endswith("the head is kept for the same classes")
     assert "kept for the same classes, its rows reordered by name" in reordered
+    assert partly.endswith(
+        "the head is the base's for 2 of 3 classes (ant, Bee from 'bee'); "
+        "the others start from the mean of its rows"
+    )
+    assert fewer.endswith("the head is the base's for 2 of 2 classes (dog, ant)")
 
 
 @pytest.mark.parametrize(("init", "bound"), [("normal", 0.2), ("zero", 0.0)])

@@ -6,33 +6,38 @@ import torch
 from torch import nn
 
 from hftune.errors import WeightsError
-from hftune.model.head import centre_head, kept_rows, reorder_rows, start_head
+from hftune.model.head import centre_head, pick_rows, start_head
 from hftune.model.layer_map import head_modules
 
-
-def test_rows_are_found_by_name() -> None:
-    assert kept_rows(("a", "b", "c"), ("a", "b", "c")) == (0, 1, 2)
-    assert kept_rows(("a", "b", "c"), ("c", "a", "b")) == (2, 0, 1)
-
-
-@pytest.mark.parametrize(
-    "base",
-    [(), ("a", "b"), ("a", "b", "c", "d"), ("a", "b", "C"), ("a", "b", "b"), ("0", "1", "2")],
-)
-def test_other_classes_keep_no_rows(base: tuple[str, ...]) -> None:
-    assert kept_rows(base, ("a", "b", "c")) is None
+TENSORS = {
+    "fc.weight": torch.arange(6.0).reshape(3, 2),
+    "fc.bias": torch.tensor([0.0, 3.0, 6.0]),
+    "fc2.weight": torch.ones(3, 2),
+}
 
 
-def test_rows_of_head_tensors_are_reordered_and_others_left() -> None:
-    tensors = {"fc.weight": torch.arange(6.0).reshape(3, 2), "fc2.weight": torch.ones(3, 2)}
-    ordered = reorder_rows(tensors, ["fc"], rows=(2, 0, 1), where="w")
-    assert ordered["fc.weight"].tolist() == [[4, 5], [0, 1], [2, 3]]
-    assert ordered["fc2.weight"] is tensors["fc2.weight"]
+def test_rows_of_head_tensors_are_picked_and_others_left() -> None:
+    made = pick_rows(TENSORS, ["fc"], rows=(2, 0, 1), num_base=3, where="w")
+    assert made["fc.weight"].tolist() == [[4, 5], [0, 1], [2, 3]]
+    assert made["fc2.weight"] is TENSORS["fc2.weight"]
+
+
+def test_a_class_without_a_row_starts_from_the_mean_of_all() -> None:
+    made = pick_rows(TENSORS, ["fc"], rows=(None, 2, None, 0), num_base=3, where="w")
+    assert made["fc.weight"].tolist() == [[2, 3], [4, 5], [2, 3], [0, 1]]
+    assert made["fc.bias"].tolist() == [3, 6, 3, 0]
+
+
+def test_half_precision_keeps_its_kind_and_is_averaged_exactly() -> None:
+    tensors = {"fc.weight": torch.full((3000, 1), 60000.0, dtype=torch.float16)}
+    made = pick_rows(tensors, ["fc"], rows=(None, 1), num_base=3000, where="w")["fc.weight"]
+    assert made.dtype == torch.float16
+    assert made.tolist() == [[60000.0], [60000.0]]
 
 
 def test_a_head_of_another_size_than_its_names_is_refused() -> None:
     with pytest.raises(WeightsError, match="3 rows"):
-        reorder_rows({"fc.bias": torch.ones(5)}, ["fc"], rows=(0, 1, 2), where="w")
+        pick_rows({"fc.bias": torch.ones(5)}, ["fc"], rows=(0, 1), num_base=3, where="w")
 
 
 def started(architecture: str, init: str, seed: int = 0) -> dict[str, torch.Tensor]:
