@@ -7,7 +7,7 @@ ARG BASE_IMAGE=python:3.12-slim
 FROM ${BASE_IMAGE} AS prepared
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends libjemalloc2 tini \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 RUN python3 -m venv /opt/hftune
 ENV PATH=/opt/hftune/bin:$PATH
 
@@ -19,14 +19,17 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM prepared
 
-# User 1000 owns the three folders. Without a project mounted over /project, runs go to /runs.
+# User 1000 owns the three folders, and others may write to them as to /tmp: a new volume takes its
+# rights from here, so it serves any `--user`. Without a project mounted over /project, runs go to
+# /runs.
 RUN { getent passwd 1000 || useradd --uid 1000 --home-dir /cache/home --no-create-home hftune; } \
- && install --directory --owner 1000 --group 1000 /cache /runs /project \
+ && install --directory --owner 1000 --group 1000 --mode 1777 /cache /runs /project \
  && ln -s /runs /project/runs
 
 # From the largest layer to the smallest: a change further down leaves what is above in the cache.
 # torch and torchvision are built for each other, so they come together from one index; a pair that
-# does not fit fails on import, which is done here rather than on the first run.
+# does not fit fails on import, which is done here rather than on the first run. Static libraries
+# (170 MB of CUDA's) serve those who link programs, which nothing here does.
 ARG TORCH_VERSION=2.15.0
 ARG TORCHVISION_VERSION=0.29.2
 ARG TORCH_INDEX=
@@ -34,6 +37,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
       "torch==$TORCH_VERSION" "torchvision==$TORCHVISION_VERSION" \
  && python -c 'import torchvision' \
+ && find /opt/hftune -name '*.a' -delete \
  && rm -rf /tmp/*
 
 # What pyproject.toml asks for, by way of an empty package of the same name, in the versions of
@@ -64,7 +68,12 @@ ENV HOME=/cache/home \
 USER 1000:1000
 WORKDIR /project
 VOLUME ["/cache", "/runs"]
+LABEL org.opencontainers.image.title=hftune \
+      org.opencontainers.image.description="Fine-tune image classifiers from the Hub" \
+      org.opencontainers.image.licenses=Apache-2.0
 
 # tini is process 1: a stop reaches the trainer from its first moment, and no dead worker is kept.
+# The signal is said, since a base may ask for another one.
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--", "hftune"]
 CMD ["--help"]
