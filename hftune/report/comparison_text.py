@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from hftune.hub.card_table import table
+from hftune.metrics.bootstrap import Interval
 from hftune.report.curves import words
-from hftune.report.paired import Interval
 from hftune.report.verdict import ArmResult, Comparison, PairResult
 from hftune.units import format_duration
 

@@ -4,38 +4,26 @@ NumPy only. Values are indexed [arm, seed]: an arm is a recipe, a run is one arm
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from hftune.metrics.bootstrap import (
+    LEVEL,
+    TIMES,
+    Bools,
+    Counts,
+    Floats,
+    Interval,
+    Measure,
+    draw_images,
+    percentile_interval,
+)
 
-# How often each image was drawn, int64 [B, N], to a run's metric in each of the B resamples [B].
-Measure = Callable[[Counts], Floats]
-
-LEVEL = 0.95
 # What a sample size is worked out for: the share of repetitions that would show the difference.
 POWER = 0.8
-# Counts in one block of resamples: few enough to stay in the processor's cache.
-_BLOCK = 60_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A value with the lower and upper end of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def holds(self, value: float) -> bool:
-        """Say whether `value` lies in the interval, its ends included."""
-        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +76,7 @@ class Resampled:
 
 
 def resample(
-    measures: Sequence[Sequence[Measure]], *, num_images: int, times: int = 2000, seed: int = 0
+    measures: Sequence[Sequence[Measure]], *, num_images: int, times: int = TIMES, seed: int = 0
 ) -> Resampled:
     """Measure every run, as `measures` [arm][seed] say, on the images and on resamples of them.
 
@@ -102,7 +90,7 @@ def resample(
     values = _measured(measures, whole)[0]
     images, runs = (np.random.default_rng([seed, part]) for part in (0, 1))
     blocks = [
-        _measured(measures, counts) for counts in _drawn_counts(images, num_images, times=times)
+        _measured(measures, counts) for counts in draw_images(images, num_images, times=times)
     ]
     return Resampled(
         values=values,
@@ -110,15 +98,6 @@ def resample(
         seeds=runs.integers(num_seeds, size=(times, num_seeds)),
         num_images=num_images,
     )
-
-
-def percentile_interval(value: float, draws: Floats) -> Interval:
-    """Give the 95 % percentile interval of bootstrap `draws` [B] (Efron and Tibshirani 1993).
-
-    Undefined draws (NaN) are left out.
-    """
-    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,16 +208,3 @@ def _measured(measures: Sequence[Sequence[Measure]], counts: Counts) -> Floats:
     return np.stack(
         [np.stack([measure(counts) for measure in arm], axis=1) for arm in measures], axis=1
     )
-
-
-def _drawn_counts(
-    generator: np.random.Generator, num_images: int, *, times: int
-) -> Iterator[Counts]:
-    """Give int64 [b, N] in blocks of resamples; the size of the blocks changes no draw."""
-    rows = max(1, _BLOCK // num_images)
-    for start in range(0, times, rows):
-        size = min(rows, times - start)
-        drawn = generator.integers(num_images, size=(size, num_images))
-        drawn += num_images * np.arange(size)[:, None]  # a range of its own for each resample
-        counted = np.bincount(drawn.ravel(), minlength=size * num_images)
-        yield counted.reshape(size, num_images)

@@ -12,8 +12,9 @@ from torch import Tensor
 from hftune.core import ProblemName
 from hftune.errors import DataError
 from hftune.metrics import higher_is_better
+from hftune.metrics.bootstrap import TIMES, Interval
+from hftune.metrics.resampled import make_measure, right_answers
 from hftune.report.paired import (
-    Interval,
     McNemar,
     Needed,
     Resampled,
@@ -22,11 +23,8 @@ from hftune.report.paired import (
     resample,
     sum_counts,
 )
-from hftune.report.resampled import make_measure, right_answers
 from hftune.train.predictions import Predictions
 from hftune.train.run_facts import ResultsRecord
-
-TIMES = 2000
 
 Verdict = Literal["first", "second", "open"]
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hftune.metrics.bootstrap import Interval
 from hftune.report.comparison_text import comparison_page, pairs_table, verdict_sentence
-from hftune.report.paired import Interval, McNemar, Needed
+from hftune.report.paired import McNemar, Needed
 from hftune.report.verdict import Answered, ArmResult, Comparison, PairResult, weigh
 from tests.twins import twin_run
 

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hftune.metrics.bootstrap import Interval, percentile_interval
 from hftune.report.paired import (
-    Interval,
     holm,
     mcnemar,
     needed,
-    percentile_interval,
     resample,
     sign_test,
     sum_counts,
@@ -133,7 +132,7 @@ def test_one_seed_leaves_the_images_alone():
 def test_the_same_seed_gives_the_same_draws_whatever_the_blocks(monkeypatch):
     measures = [[hits(np.arange(50) % 3 == 0)], [hits(np.arange(50) % 2 == 0)]]
     first = resample(measures, num_images=50, times=100)
-    monkeypatch.setattr("hftune.report.paired._BLOCK", 170)
+    monkeypatch.setattr("hftune.metrics.bootstrap._BLOCK", 170)
     second = resample(measures, num_images=50, times=100)
     assert np.array_equal(first.draws, second.draws)
     assert np.array_equal(first.seeds, second.seeds)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hftune.core import LabelSpace
 from hftune.metrics import METRICS, compute_metrics
-from hftune.report.resampled import make_measure, right_answers
+from hftune.metrics.resampled import make_measure, right_answers
 
 CASES = [(name, problem) for name, makers in METRICS.items() for problem in makers]
 

@@ -5,13 +5,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hftune.core import ProblemName
 from hftune.metrics import as_scores
+from hftune.metrics.bootstrap import Bools, Counts, Floats, Measure
 from hftune.metrics.makers import make_metric
-from hftune.report.paired import Bools, Counts, Floats, Measure
+from hftune.metrics.ranked import AREAS, correlation, rank_measure, spearman
 
 _THRESHOLD = 0.5
 _TOP = 5
@@ -30,8 +30,12 @@ def make_measure(name: str, logits: Tensor, targets: Tensor, *, problem: Problem
         return _table_measure(_OF_TABLES[name], scores, targets, several=problem == "multi_label")
     if name in _OF_ERRORS:
         return partial(_OF_ERRORS[name], (scores - targets).numpy()[:, 0], targets.numpy()[:, 0])
-    if name in _OF_RANKS:
-        return _rank_measure(_OF_RANKS[name], scores, targets)
+    if name in AREAS:
+        is_class = targets[:, None] == torch.arange(scores.shape[1])
+        truth = targets > _THRESHOLD if problem == "multi_label" else is_class
+        return rank_measure(name, scores.numpy(), truth.numpy())
+    if name in _OF_PAIRS:
+        return _OF_PAIRS[name](scores.numpy()[:, 0], targets.numpy()[:, 0])
     return partial(_one_by_one, name, problem, scores, targets)
 
 
@@ -75,12 +79,11 @@ def _table_measure(
     several: bool,
 ) -> Measure:
     """Give a metric of true positives, predicted and actual counts per class."""
-    if several:
-        actual, chosen = targets.numpy() > _THRESHOLD, scores.numpy() > _THRESHOLD
-    else:
-        classes = np.arange(scores.shape[1])
-        actual = targets.numpy()[:, None] == classes
-        chosen = scores.argmax(dim=1).numpy()[:, None] == classes
+    if not several:
+        return _exclusive_measure(
+            of, scores.argmax(dim=1).numpy(), targets.numpy(), scores.shape[1]
+        )
+    actual, chosen = targets.numpy() > _THRESHOLD, scores.numpy() > _THRESHOLD
     tables = [part.astype(np.float64) for part in (actual & chosen, chosen, actual)]
 
     def measure(counts: Counts) -> Floats:
@@ -89,6 +92,30 @@ def _table_measure(
         return of(right, said, there, several)
 
     return measure
+
+
+def _exclusive_measure(
+    of: Callable[[Floats, Floats, Floats, bool], Floats],
+    chosen: Counts,
+    actual: Counts,
+    num_classes: int,
+) -> Measure:
+    """Give the same of one class per image [N], without a table of all images by classes."""
+    hits = np.flatnonzero(chosen == actual)
+
+    def measure(counts: Counts) -> Floats:
+        right = _per_class(counts[:, hits], actual[hits], num_classes)
+        said, there = (_per_class(counts, part, num_classes) for part in (chosen, actual))
+        return of(right, said, there, False)
+
+    return measure
+
+
+def _per_class(counts: Counts, classes: Counts, num_classes: int) -> Floats:
+    """Add up the counts [B, M] of what is of the same class [M] -> [B, K]."""
+    places = classes + num_classes * np.arange(len(counts))[:, None]
+    total = np.bincount(places.ravel(), weights=counts.ravel(), minlength=len(counts) * num_classes)
+    return total.reshape(len(counts), num_classes).astype(np.float64)  # of no pairs: integers
 
 
 def _balanced(true: Floats, chosen: Floats, actual: Floats, several: bool) -> Floats:  # noqa: ARG001  # one shape for all
@@ -130,70 +157,6 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-class _Ranking:
-    """One class against the rest by falling score: where groups of equal scores end."""
-
-    def __init__(self, scores: Floats, truth: Bools) -> None:
-        self.order: NDArray[np.int64] = np.argsort(-scores, kind="stable")
-        self.truth = truth[self.order]
-        ends = np.flatnonzero(np.diff(scores[self.order]))
-        self.ends = np.append(ends, len(scores) - 1)
-
-    def sums(self, counts: Counts) -> tuple[Floats, Floats]:
-        """Give how many positives and negatives [B, G] were drawn down to each group's end."""
-        ranked = counts[:, self.order]
-        positives = np.cumsum(ranked * self.truth, axis=1)[:, self.ends]
-        every = np.cumsum(ranked, axis=1)[:, self.ends]
-        return positives.astype(np.float64), (every - positives).astype(np.float64)
-
-
-def _rank_measure(
-    of: Callable[[Floats, Floats], Floats], scores: Tensor, targets: Tensor
-) -> Measure:
-    """Give a metric of one class's ranking against the rest, as the mean over classes.
-
-    A class takes part in the resamples that drew examples and counterexamples of it.
-    """
-    truths = targets.numpy()
-    rankings = [
-        _Ranking(
-            scores[:, position].numpy(),
-            truths == position if truths.ndim == 1 else truths[:, position] > _THRESHOLD,
-        )
-        for position in range(scores.shape[1])
-    ]
-
-    def measure(counts: Counts) -> Floats:
-        total, classes = np.zeros(len(counts)), np.zeros(len(counts))
-        for ranking in rankings:
-            positives, negatives = ranking.sums(counts)
-            is_defined = (positives[:, -1] > 0) & (negatives[:, -1] > 0)
-            total += np.where(is_defined, of(positives, negatives), 0)
-            classes += is_defined
-        mean: Floats = np.divide(
-            total, classes, out=np.full(len(counts), np.nan), where=classes > 0
-        )
-        return mean
-
-    return measure
-
-
-def _auroc(positives: Floats, negatives: Floats) -> Floats:
-    """Give the chance that a positive outranks a negative, equal scores counting one half."""
-    here = np.diff(positives, axis=1, prepend=0)
-    level = np.diff(negatives, axis=1, prepend=0)
-    below = negatives[:, -1:] - negatives
-    pairs = positives[:, -1] * negatives[:, -1]
-    return _ratio((here * (below + level / 2)).sum(axis=1), pairs)
-
-
-def _average_precision(positives: Floats, negatives: Floats) -> Floats:
-    """Give the mean precision where positives are met, group by group of equal scores."""
-    here = np.diff(positives, axis=1, prepend=0)
-    precision = _ratio(positives, positives + negatives)
-    return _ratio((here * precision).sum(axis=1), positives[:, -1])
-
-
 def _mae(errors: Floats, truth: Floats, counts: Counts) -> Floats:  # noqa: ARG001  # one shape
     return _mean(np.abs(errors), counts)
 
@@ -211,6 +174,22 @@ def _r2(errors: Floats, truth: Floats, counts: Counts) -> Floats:
         _mean(errors**2, counts), variance, out=np.full(len(counts), np.nan), where=is_spread
     )
     return 1 - left
+
+
+def _pearson(said: Floats, truth: Floats) -> Measure:
+    """Give the correlation of two lists of numbers [N]; NaN where one is all the same number."""
+
+    def measure(counts: Counts) -> Floats:
+        return correlation(_centred(said, counts), _centred(truth, counts), counts)
+
+    return measure
+
+
+def _centred(numbers: Floats, counts: Counts) -> Floats:
+    """Give the numbers less their mean in each resample [B, N], exactly 0 where all are equal."""
+    is_spread = np.array([np.ptp(numbers[drawn > 0]) > 0 for drawn in counts])
+    centred: Floats = (numbers - _mean(numbers, counts)[:, None]) * is_spread[:, None]
+    return centred
 
 
 def _one_by_one(
@@ -236,8 +215,4 @@ _OF_TABLES = {
     "macro_recall": _macro_recall,
 }
 _OF_ERRORS = {"mae": _mae, "rmse": _rmse, "r2": _r2}
-_OF_RANKS = {
-    "auroc": _auroc,
-    "average_precision": _average_precision,
-    "mean_average_precision": _average_precision,
-}
+_OF_PAIRS = {"pearson": _pearson, "spearman": spearman}
