@@ -19,13 +19,10 @@ from hftune.errors import DataError, DeviceError, RefError, RequestError
 from hftune.files import user_path
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
-from hftune.metrics import as_scores
+from hftune.metrics import THRESHOLD, as_scores
 from hftune.model.published import Classifier, load_classifier
 from hftune.train.run_facts import MODEL_FILE
 from hftune.train.trained import load_run
-
-# A label counts as given from this score on, where an image may have several.
-THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +66,26 @@ class Prediction:
         return tuple(name for name, score in self.scores.items() if score >= least)
 
 
-def brief(prediction: Prediction, *, top: int, threshold: float | None = None) -> dict[str, Any]:
+def answer_values(
+    prediction: Prediction, *, top: int, threshold: float | None = None
+) -> dict[str, Any]:
     """Give an answer as JSON values: labels and the `top` scores, or the number by its name."""
     if prediction.problem == "regression":
-        return {"numbers": {prediction.label: short(prediction.score)}}
-    best = islice(prediction.scores.items(), top)
+        return {"numbers": dict(prediction.scores)}
     return {
         "labels": list(prediction.labels_from(threshold)),
-        "scores": {name: round(score, 6) for name, score in best},
+        "scores": dict(islice(prediction.scores.items(), top)),
+    }
+
+
+def rounded(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an answer's JSON values as they are shown: six places of a score, a number in short."""
+    rounders = {"scores": lambda score: round(score, 6), "numbers": short}
+    return {
+        key: {name: rounders[key](value) for name, value in values.items()}
+        if key in rounders
+        else values
+        for key, values in answer.items()
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hftune.errors import RequestError
-from hftune.predict import Prediction
+from hftune.predict import Prediction, answer_values
 
 FORMS = (".csv", ".jsonl", ".parquet")
 
@@ -32,16 +32,14 @@ class Wanted:
 
 def row_of(name: str, prediction: Prediction, wanted: Wanted) -> Row:
     """Give what is kept of one answer; 'error' is '' where there is one."""
-    if prediction.problem == "regression":
-        return {"path": name, "name": prediction.label, "number": prediction.score, "error": ""}
-    best = dict(islice(prediction.scores.items(), wanted.top))
-    labels = list(prediction.labels_from(wanted.threshold))
-    return {"path": name, "labels": labels, "scores": best, "error": ""}
+    answer = answer_values(prediction, top=wanted.top, threshold=wanted.threshold)
+    return {"path": name, **answer, "error": ""}
 
 
-def failed_row(name: str, reason: str) -> Row:
-    """Give the row of an image that cannot be read."""
-    return {"path": name, "labels": [], "scores": {}, "error": reason}
+def failed_row(name: str, reason: str, *, numeric: bool) -> Row:
+    """Give the row of an image that cannot be read, to a model of regression if `numeric`."""
+    nothing: Row = {"numbers": {}} if numeric else {"labels": [], "scores": {}}
+    return {"path": name, **nothing, "error": reason}
 
 
 def check_form(path: Path) -> None:
@@ -77,7 +75,8 @@ def write_rows(rows: Iterable[Row], path: Path, *, form: str, top: int, numeric:
 
 def _cells(row: Row, top: int, *, numeric: bool) -> list[object]:
     if numeric:
-        return [row["path"], row.get("name", ""), row.get("number", ""), row["error"]]
+        name, number = next(iter(row["numbers"].items()), ("", ""))
+        return [row["path"], name, number, row["error"]]
     scores = [text for pair in row["scores"].items() for text in pair]
     scores += [""] * (2 * top - len(scores))
     return [row["path"], "|".join(row["labels"]), *scores, row["error"]]
@@ -100,13 +99,16 @@ def _write_parquet(rows: Iterable[Row], path: Path, *, numeric: bool) -> None:
     schema = pa.schema([("path", text), *middle, ("error", text)])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for chunk in _chunks(rows):
-            flat = [
-                {**row, "top_labels": [*row.get("scores", ())],
-                 "top_scores": [*row.get("scores", {}).values()]}
-                for row in chunk
-            ]  # fmt: skip
+            flat = [_flat(row, numeric=numeric) for row in chunk]
             values = {name: [row.get(name) for row in flat] for name in schema.names}
             writer.write_table(pa.table(values, schema=schema))
+
+
+def _flat(row: Row, *, numeric: bool) -> Row:
+    if numeric:
+        name, number = next(iter(row["numbers"].items()), (None, None))
+        return {**row, "name": name, "number": number}
+    return {**row, "top_labels": [*row["scores"]], "top_scores": [*row["scores"].values()]}
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

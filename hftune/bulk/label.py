@@ -118,7 +118,11 @@ def _rows(
     return [
         row_of(pictures.name(row), said[row], wanted)
         if row in said
-        else failed_row(pictures.name(row), bad[row].found or bad[row].problem)
+        else failed_row(
+            pictures.name(row),
+            bad[row].found or bad[row].problem,
+            numeric=predictor.labels.numeric,
+        )
         for row in images
     ]
 

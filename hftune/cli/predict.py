@@ -12,7 +12,7 @@ import typer
 
 from hftune.bulk import Labelled, Wanted, find_pictures, label_all, pictures_of_dataset
 from hftune.errors import RequestError, readable
-from hftune.predict import Prediction, brief, load_predictor, short
+from hftune.predict import Prediction, answer_values, load_predictor, rounded, short
 
 
 def command(
@@ -117,7 +117,8 @@ def print_labelled(labelled: Labelled) -> None:
 def print_lines(predictions: Iterable[Prediction], top: int) -> None:
     """Print one JSON object per image."""
     for prediction in predictions:
-        values = {"path": str(prediction.path), **brief(prediction, top=top)}
+        answer = rounded(answer_values(prediction, top=top))
+        values = {"path": str(prediction.path), **answer}
         print(json.dumps(values, ensure_ascii=False), flush=True)
 
 

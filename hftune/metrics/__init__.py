@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 LOSS = "loss"
 
+# A label counts as given from this score on, where an image may have several.
+THRESHOLD = 0.5
+
 _SINGLE: tuple[ProblemName, ...] = ("single_label",)
 _MULTI: tuple[ProblemName, ...] = ("multi_label",)
 _NUMBER: tuple[ProblemName, ...] = ("regression",)

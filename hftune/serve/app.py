@@ -18,7 +18,7 @@ from hftune import __version__
 from hftune.data.decode import decode
 from hftune.errors import DataError
 from hftune.export.config import transform_facts
-from hftune.predict import Predictor, brief
+from hftune.predict import Predictor, answer_values, rounded
 from hftune.serve.batches import Batches
 from hftune.serve.limits import Limits
 
@@ -144,7 +144,7 @@ class Model:
             prediction = await self.batches.ask(image)
         except RuntimeError as error:
             raise Refused(500, "the model could not be run on this image") from error
-        return brief(prediction, top=top, threshold=threshold)
+        return rounded(answer_values(prediction, top=top, threshold=threshold))
 
     async def _image(self, request: Request) -> Image:
         body = bytearray()

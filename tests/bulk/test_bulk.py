@@ -120,6 +120,26 @@ def read(path: Path) -> list[dict[str, object]]:
         ]
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_image_without_a_number_has_a_row_with_its_error(
+    form: str, images: Path, tmp_path: Path
+) -> None:
+    (images / "3.png").write_bytes(b"no image")
+    predictor = load_predictor(write_finished_numbers(tmp_path / "ages"), device="cpu")
+    to = tmp_path / f"answers.{form}"
+    label_all(predictor, find_pictures([str(images / "3.png")]), to, Wanted(), skips_bad=True)
+    if form == "jsonl":
+        row = json.loads(to.read_text())
+        assert row["numbers"] == {}
+    elif form == "csv":
+        (row,) = csv.DictReader(to.read_text().splitlines())
+        assert (row["name"], row["number"]) == ("", "")
+    else:
+        (row,) = pyarrow.parquet.read_table(to).to_pylist()
+        assert (row["name"], row["number"]) == (None, None)
+    assert "identify" in row["error"]
+
+
 def test_a_threshold_leaves_images_without_a_label(
     predictor: Predictor, images: Path, tmp_path: Path
 ) -> None:
@@ -149,7 +169,8 @@ def test_numbers_are_written_too(form: str, images: Path, tmp_path: Path) -> Non
     elif form == "csv":
         (row,) = csv.DictReader(to.read_text().splitlines())
     else:
-        row = json.loads(to.read_text())
+        ((name, number),) = json.loads(to.read_text())["numbers"].items()
+        row = {"name": name, "number": number}
     assert row["name"] == "age"
     assert float(row["number"]) == pytest.approx(said.score, rel=1e-6)
 
