@@ -1,13 +1,19 @@
-"""`hftune push RUN [REPO]`."""
+"""`hftune push RUN [REPO]`, and `hftune push REPO --space SPACE` of what is published."""
 
 import json
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hftune.core import RepoRef
 from hftune.errors import RequestError, RunFolderError
+from hftune.files import user_path
+from hftune.hub.contents import CARD
+from hftune.hub.pull import pull
 from hftune.hub.push import PushPlan, PushTarget, check_push, plan_push
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
@@ -15,10 +21,16 @@ from hftune.units import format_size
 
 if TYPE_CHECKING:
     from hftune.export.publish import Published
+    from hftune.export.space import PushedSpace
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    thing: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A finished run's folder; with --space also a repository."
+        ),
+    ],
     repo: Annotated[
         str | None, typer.Argument(help="org/name on the Hub; default: the recipe's hub.push_to.")
     ] = None,
@@ -32,6 +44,10 @@ def command(
     revision: Annotated[
         str | None, typer.Option(help="Branch to push to, made if missing; default: the recipe's.")
     ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="A Space too, org/name, with a page that shows the model."),
+    ] = None,
     message: Annotated[str | None, typer.Option(help="First line of the commit.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show files, sizes and card; send nothing.")
@@ -39,15 +55,24 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Publish a run as one commit, pull it back and compare; safe to do twice."""
+    if space is not None and not user_path(thing).is_dir():
+        refuse_beside_published({"REPO": repo, "--revision": revision, "--message": message})
+        show_published(thing, space_target(space, private), dry_run=dry_run, as_json=as_json)
+        return
+    run = user_path(thing)
     recipe = read_recipe(run)
     target = choose_target(recipe, repo, private=private, revision=revision)
+    demo = None if space is None else space_target(space, target.private)
     words = message or f"Fine-tune {recipe.run} with hftune"
     if not dry_run:
         check_push(target)
+        if demo is not None:
+            check_push(demo)
     # These load torch, which takes seconds: only once the request is right.
     from hftune.export.artifact import build_artifact
     from hftune.export.outside import Outside
     from hftune.export.publish import publish
+    from hftune.export.space import push_space
 
     artifact = build_artifact(run, repo_id=target.repo_id)
     if dry_run:
@@ -56,7 +81,44 @@ def command(
         return
     with Outside() as outside:
         published = publish(artifact, target, outside, run=run, message=words)
-    print_published(published, as_json=as_json)
+    pushed = None if demo is None else push_space(published.ref, demo)
+    print_published(published, pushed, as_json=as_json)
+
+
+def refuse_beside_published(options: Mapping[str, object]) -> None:
+    """Raise RequestError for what has no meaning where the model is not pushed."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise RequestError(
+            "the model is published already, and only its Space is pushed",
+            found=" and ".join(given),
+            remedy="leave it out, or name the folder of a run first",
+        )
+
+
+def space_target(space: str, private: bool | None) -> PushTarget:
+    """Give where the Space goes: private unless told otherwise, as a model."""
+    return PushTarget(kind="space", repo_id=space, private=private is not False)
+
+
+def show_published(thing: str, target: PushTarget, *, dry_run: bool, as_json: bool) -> None:
+    """Publish a Space that shows a model of the Hub, or say what that would do."""
+    if not dry_run:
+        check_push(target)
+    from hftune.export.space import plan_space, push_space  # load torch, as above
+
+    model = pull(thing)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="hftune-space-") as scratch:
+            plan = plan_space(model, target, Path(scratch) / "space")
+            card = (plan.folder / CARD).read_text(encoding="utf-8")
+        print_plan(plan, card=card, as_json=as_json)
+        return
+    pushed = push_space(model, target)
+    if as_json:
+        print_json(space_values(pushed))
+    else:
+        print_space(pushed)
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -91,8 +153,7 @@ def choose_target(
 def print_plan(plan: PushPlan, *, card: str, as_json: bool) -> None:
     """Print what would be created and sent, then the card."""
     if as_json:
-        json.dump(plan_values(plan), sys.stdout, indent=2)
-        print()
+        print_json(plan_values(plan))
         return
     target = plan.target
     visibility = "private" if target.private else "public"
@@ -130,18 +191,37 @@ def plan_values(plan: PushPlan) -> dict[str, Any]:
     }
 
 
-def print_published(published: "Published", *, as_json: bool) -> None:
-    """Print the commit, and how the pulled-back model compares."""
+def print_published(published: "Published", space: "PushedSpace | None", *, as_json: bool) -> None:
+    """Print the commit, how the pulled-back model compares, and the Space if there is one."""
     ref = published.ref
     if as_json:
-        values = {
-            "repo_id": ref.repo_id,
-            "revision": ref.revision,
-            "commit": ref.commit,
-            "logit_gap": published.logit_gap,
-        }
-        json.dump(values, sys.stdout, indent=2)
-        print()
+        values = {**ref_values(ref), "logit_gap": published.logit_gap}
+        print_json(values if space is None else {**values, "space": space_values(space)})
         return
     print(f"pushed    {ref.repo_id} at {ref.revision}, commit {ref.commit}")
     print(f"verified  pulled into an empty cache; logits differ by {published.logit_gap:.1e}")
+    if space is not None:
+        print_space(space)
+
+
+def print_space(space: "PushedSpace") -> None:
+    """Print a Space's commit, and what in it is no longer hftune's."""
+    print(f"space     {space.ref.repo_id}, commit {space.ref.commit}")
+    if space.kept:
+        print(f"kept      as it was changed there: {', '.join(space.kept)}")
+
+
+def space_values(space: "PushedSpace") -> dict[str, Any]:
+    """Give a Space as JSON values."""
+    return {**ref_values(space.ref), "kept": list(space.kept)}
+
+
+def ref_values(ref: RepoRef) -> dict[str, Any]:
+    """Give a pushed revision as JSON values."""
+    return {"repo_id": ref.repo_id, "revision": ref.revision, "commit": ref.commit}
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print values as indented JSON."""
+    json.dump(values, sys.stdout, indent=2)
+    print()

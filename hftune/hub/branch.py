@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from hftune.core import RepoRef
+from hftune.core import RepoKind, RepoRef
 from hftune.errors import HubError, RepoNotFoundError
 from hftune.hub.client import HubSettings, ask, open_api
 from hftune.hub.contents import CARD
@@ -22,6 +22,11 @@ class PushTarget:
     repo_id: str
     private: bool = True
     revision: str = DEFAULT_REVISION
+    kind: RepoKind = "model"
+
+    def ref(self, commit: str | None = None) -> RepoRef:
+        """Give the reference to the branch, or to a commit on it."""
+        return RepoRef(kind=self.kind, repo_id=self.repo_id, revision=self.revision, commit=commit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ def is_private(target: PushTarget, settings: HubSettings) -> bool | None:
         info = ask(
             settings,
             errand_at(target, "look for the repository", settings),
-            lambda: api.repo_info(target.repo_id, timeout=settings.timeout),
+            lambda: api.repo_info(target.repo_id, repo_type=target.kind, timeout=settings.timeout),
         )
     except RepoNotFoundError:
         return None
@@ -61,22 +66,24 @@ def read_branch(target: PushTarget, settings: HubSettings) -> Branch | None:
             settings,
             errand_at(target, "look at the branch", settings),
             lambda: api.repo_info(
-                target.repo_id, revision=target.revision, timeout=settings.timeout
+                target.repo_id,
+                repo_type=target.kind,
+                revision=target.revision,
+                timeout=settings.timeout,
             ),
         )
     except RepoNotFoundError:
         return None
     assert info.sha is not None
-    ref = RepoRef(repo_id=target.repo_id, revision=target.revision, commit=info.sha)
-    return Branch(commit=info.sha, files={file.path: file for file in ask_listing(ref, settings)})
+    listing = ask_listing(target.ref(info.sha), settings)
+    return Branch(commit=info.sha, files={file.path: file for file in listing})
 
 
 def read_card(target: PushTarget, branch: Branch, settings: HubSettings) -> str | None:
     """Give the text of the branch's README.md, compared with its digest; None if it has none."""
     if CARD not in branch.files:
         return None
-    ref = RepoRef(repo_id=target.repo_id, revision=target.revision, commit=branch.commit)
-    folder = pull(ref, files=[CARD], settings=settings).folder
+    folder = pull(target.ref(branch.commit), files=[CARD], settings=settings).folder
     assert folder is not None
     return (folder / CARD).read_text(encoding="utf-8-sig")
 
@@ -90,13 +97,21 @@ def make_branch(target: PushTarget, settings: HubSettings) -> None:
     ask(
         settings,
         errand_at(target, "create the repository", settings),
-        lambda: api.create_repo(target.repo_id, private=target.private, exist_ok=True),
+        lambda: api.create_repo(
+            target.repo_id,
+            repo_type=target.kind,
+            space_sdk="gradio" if target.kind == "space" else None,
+            private=target.private,
+            exist_ok=True,
+        ),
     )
     if target.revision != DEFAULT_REVISION:
         ask(
             settings,
             errand_at(target, "create the branch", settings),
-            lambda: api.create_branch(target.repo_id, branch=target.revision, exist_ok=True),
+            lambda: api.create_branch(
+                target.repo_id, branch=target.revision, repo_type=target.kind, exist_ok=True
+            ),
         )
     if read_branch(target, settings) is None:
         errand = errand_at(target, "create the branch", settings)
@@ -113,6 +128,7 @@ def errand_at(target: PushTarget, doing: str, settings: HubSettings) -> Errand:
     return Errand(
         doing=doing,
         endpoint=settings.endpoint,
+        kind=target.kind,
         repo_id=target.repo_id,
         revision=target.revision,
         safe="nothing was committed, and what arrived before is not sent again",

@@ -37,6 +37,7 @@ from hftune.hub.contents import CARD, PushFile, of_content, read_contents
 from hftune.hub.pull import PICKLES
 from hftune.hub.ref import check_repo_id, check_revision, is_commit
 from hftune.hub.rights import check_rights, no_repository
+from hftune.hub.space import changed_there, keep_space_words
 from hftune.log import without_secrets
 from hftune.units import format_size
 
@@ -53,7 +54,7 @@ class PushPlan:
     """What a push would do.
 
     `parent` is the branch's head that it builds on, None for a new one. `removed` are paths that
-    the branch shall hold no longer.
+    the branch shall hold no longer; `kept` are those of a Space that its users changed.
     """
 
     target: PushTarget
@@ -63,6 +64,7 @@ class PushPlan:
     parent: str | None
     creates: Literal["repository", "branch"] | None
     removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[PushFile, ...]:
@@ -127,21 +129,25 @@ def plan_push(
 ) -> PushPlan:
     """Say what a push of `folder` would send and create; sends nothing but questions.
 
-    Where the branch has a README.md, what its users wrote there is kept around our block. Raises
-    PublishError for a folder that must not be published, and HubError and its kin.
+    Where the branch has a README.md, what its users wrote there is kept around our block, and of a
+    Space every file that they changed. Raises PublishError for a folder that must not be published
+    and a Space of others, and HubError and its kin.
     """
     settings = settings or settings_from_environment()
     contents = read_contents(folder, token=token_in_use(settings))
     branch = None
     creates: Literal["repository", "branch"] | None = "repository"
+    kept: tuple[str, ...] = ()
     if is_private(target, settings) is not None:
         branch = read_branch(target, settings)
         creates = "branch" if branch is None else None
     if branch is not None:
         theirs = read_card(target, branch, settings)
-        own = [_around_ours(file, folder, theirs) if theirs else file for file in contents]
+        own = [_around_ours(file, folder, theirs, target) if theirs else file for file in contents]
+        if target.kind == "space":
+            kept = changed_there(own, branch, theirs, target)
         _point_out_pickles(branch)
-        contents = mark_unchanged(own, branch)
+        contents = mark_unchanged([file for file in own if file.path not in kept], branch)
     return PushPlan(
         target=target,
         folder=folder,
@@ -149,6 +155,7 @@ def plan_push(
         message=message,
         parent=None if branch is None else branch.commit,
         creates=creates,
+        kept=kept,
     )
 
 
@@ -172,7 +179,7 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
         make_branch(plan.target, settings)
         plan = plan_push(plan.folder, plan.target, message=plan.message, settings=settings)
     target = plan.target
-    pushed = RepoRef(repo_id=target.repo_id, revision=target.revision, folder=plan.folder)
+    pushed = replace(target.ref(), folder=plan.folder)
     if plan.unchanged:
         logger.info("%s holds all of this already, at %s", target.repo_id, plan.parent)
         return replace(pushed, commit=plan.parent)
@@ -224,6 +231,7 @@ def _send(plan: PushPlan, settings: HubSettings) -> str:
         plan.target.repo_id,
         [*operations, *(CommitOperationDelete(path_in_repo=path) for path in plan.removed)],
         commit_message=plan.message,
+        repo_type=plan.target.kind,
         revision=plan.target.revision,
         parent_commit=plan.parent,
     )
@@ -269,12 +277,13 @@ def _settled(plan: PushPlan, settings: HubSettings) -> str | None:
     )
 
 
-def _around_ours(file: PushFile, folder: Path, theirs: str) -> PushFile:
+def _around_ours(file: PushFile, folder: Path, theirs: str, target: PushTarget) -> PushFile:
     """Give the card with what users wrote in `theirs` around our block; other files as they are."""
     if file.path != CARD:
         return file
     own = (folder / CARD).read_text(encoding="utf-8")
-    card = keep_user_text(own, theirs)
+    keep = keep_space_words if target.kind == "space" else keep_user_text
+    card = keep(own, theirs)
     return file if card == own else of_content(CARD, card.encode("utf-8"))
 
 
