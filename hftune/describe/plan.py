@@ -6,6 +6,7 @@ import torch
 
 from hftune.core import Model, RunPlan, Splits
 from hftune.describe.description import Cell, Description, Table, listed
+from hftune.describe.head import head_start_facts
 from hftune.describe.layers import Layers, head_text, share_text
 from hftune.describe.phase_tables import PhaseGroups, group_table, phase_table
 from hftune.describe.recipe import component_text
@@ -40,6 +41,7 @@ def describe_plan(
         kind="plan",
         name=plan.recipe.run,
         facts=_model_facts(plan, model, layers)
+        | head_start_facts(model.weights.head, num_classes=splits.labels.size)
         | _data_facts(splits)
         | _step_facts(plan, device)
         | _optimizer_facts(plan)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hftune.describe.description import Cell, Description, Table, listed
+from hftune.describe.head import head_start_facts, old_class_tables
 from hftune.errors import RunFolderError
 from hftune.files import read_json
 from hftune.train.receipt_record import RECEIPT_FILE, Receipt, read_receipt
@@ -43,6 +44,7 @@ def describe_run(run: Path) -> Description:
     facts["pushed"] = _pushed(run)
     if results is not None:
         tables.append(_metrics(results))
+        tables += old_class_tables(results.old_classes)
     return Description(kind="run", name=str(run), facts=facts, tables=tuple(tables))
 
 
@@ -88,6 +90,7 @@ def _model_facts(model: ModelRecord) -> dict[str, Cell]:
         "start": start if model.base.pretrained else "random weights",
         "problem": model.problem,
         **_answer(model),
+        **head_start_facts(model.head, num_classes=len(model.label_names)),
     }
 
 
