@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick chaos faults readers bench check constraints audit clean
+.PHONY: help demo test quick chaos container faults readers bench check constraints audit clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
 	@echo "make test    the whole test suite"
 	@echo "make quick   the tests that take seconds, in place of minutes"
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
+	@echo "make container  build the image, run it, and measure it; needs Docker or Podman and 15 GB of disk"
 	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"
 	@echo "make readers  releases of timm and transformers load one published model; needs the package index"
 	@echo "make bench   hftune beside its peers, in benchmarks/RESULTS.md; ARGS=... as in docs/speed.md"
@@ -30,6 +31,9 @@ quick: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m pytest --chaos -m chaos
+
+container: $(VENV)/.dev
+	$(BIN)/python -m pytest --container -m container
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.hub.fault_table docs/hub-failures.md

@@ -71,6 +71,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="also run the tests marked chaos")
+    parser.addoption("--container", action="store_true", help="also build and run the image")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
