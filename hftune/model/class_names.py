@@ -35,20 +35,27 @@ def class_names(config: HubConfig) -> tuple[str, ...]:
     return tuple(f"{w} ({s})" if often[w] > 1 else w for s, w in words.items())
 
 
-def base_rows(config: HubConfig, names: Sequence[str]) -> tuple[int | None, ...]:
-    """Give for each class of `names` the row of the base's head that stands for it, if one does.
+def synsets(config: HubConfig) -> tuple[str, ...]:
+    """Give the WordNet ids of a head's rows; () where its classes are not ImageNet's."""
+    info = None if config.label_names else _imagenet(config)
+    return () if info is None else tuple(info.label_names())
 
-    All names together, equal letter by letter, are the base's own classes. Otherwise a class is
-    known by its name, by ImageNet's synset (n02123045), or by one of several names with commas
-    between them ("tabby, tabby cat"), on either side. Letters' case, spaces, hyphens and
-    underscores make no difference; names that are numbers, and those that several rows answer to,
-    say nothing.
+
+def base_rows(
+    base: Sequence[str], names: Sequence[str], *, synsets: Sequence[str] = ()
+) -> tuple[int | None, ...]:
+    """Give for each class of `names` the row of the head of `base` that stands for it, if one does.
+
+    `base` are the classes of the rows, () where they are not known. The same names, letter by
+    letter, are the same classes. Otherwise a class is known by its name, by ImageNet's synset
+    (n02123045), or by one of several names with commas between them ("tabby, tabby cat"), on either
+    side. Letters' case, spaces, hyphens and underscores make no difference; names that are numbers,
+    and those that several rows answer to, say nothing.
     """
-    base = class_names(config)
     if len(set(base)) == len(base) and set(base) == set(names):
         place = {name: row for row, name in enumerate(base)}
         return tuple(place[name] for name in names)
-    known = _answers([*enumerate(base), *enumerate(_synsets(config))])
+    known = _answers([*enumerate(base), *enumerate(synsets)])
     parts = _answers([(row, part) for row, name in enumerate(base) for part in name.split(",")])
     return tuple(_row(name, known, parts) for name in names)
 
@@ -74,12 +81,6 @@ def _answers(rows: Iterable[tuple[int, str]]) -> dict[str, int]:
 
 def _folded(name: str) -> str:
     return _GAPS.sub(" ", unicodedata.normalize("NFKC", name)).strip().casefold()
-
-
-def _synsets(config: HubConfig) -> tuple[str, ...]:
-    """Give the WordNet ids of a head's rows; () where its classes are not ImageNet's."""
-    info = None if config.label_names else _imagenet(config)
-    return () if info is None else tuple(info.label_names())
 
 
 def _imagenet(config: HubConfig) -> ImageNetInfo | None:

@@ -63,6 +63,8 @@ def _model(model: ModelRecipe) -> Iterator[Finding]:
         yield ("model", "strip_prefix"), "this is for the file model.weights, which is not given"
     if model.weights is not None and not model.pretrained:
         yield ("model", "weights"), "pretrained: false starts from random weights; keep one"
+    if model.base_names and model.head_rows == "new":
+        yield ("model", "base_names"), "head_rows: new takes no row from the base; keep one"
 
 
 def _mirror(recipe: Recipe) -> Iterator[Finding]:

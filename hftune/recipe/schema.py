@@ -62,6 +62,8 @@ class ModelRecipe:
     # by_name: classes that the base knows by name keep their rows of its head, and the others start
     # from the mean of its rows; new: the whole head starts anew.
     head_rows: Literal["by_name", "new"] = "by_name"
+    # What the base calls a class, where the names differ: {kitty: "Persian cat"}.
+    base_names: Mapping[str, Text] = field(default_factory=dict)
     # How a head starts that keeps no row: normal (sd 0.02), zero, or timm's own.
     head_init: Literal["normal", "zero", "timm"] = "normal"
     # Height and width in pixels, or one number for both; null: the model's own.
@@ -327,6 +329,12 @@ class HubRecipe:
     revision: Text = "main"
     # Licence of the result; null: carried from the base.
     license: Text | None = None
+    # What a licence without an id, `other`, is called; null: as the base's card calls it.
+    license_name: Text | None = None
+    # File with the text of the licence, published as LICENSE; null: the base's own, where `other`.
+    license_file: Text | None = None
+    # Example images in the repository: where the data's licence allows it, always or never.
+    share_images: Literal["licensed", "always", "never"] = "licensed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,6 +147,42 @@ def test_the_whole_head_is_new_on_demand(names: tuple[str, ...], write_base: Wri
     assert not model.module.fc.weight.any()
 
 
+def test_a_class_that_the_base_calls_otherwise_is_named_in_the_recipe(
+    write_base: WriteBase,
+) -> None:
+    names = {"hound": "dog", "emmet": "Ant"}
+    model = build(write_base(), ("hound", "bee", "emmet", "eel"), base_names=names)
+    assert model.weights.head == HeadStart(
+        kept={"hound": "dog", "bee": "bee", "emmet": "ant"}, num_base=4
+    )
+
+
+def test_a_name_given_letter_by_letter_may_be_a_number(write_base: WriteBase) -> None:
+    source = write_base(names=("0", "1", "2", "3"))
+    assert build(source, ("cat", "3")).weights.head is None
+    start = build(source, ("cat", "3"), base_names={"cat": "1"}).weights.head
+    assert start == HeadStart(kept={"cat": "1"}, num_base=4)
+
+
+@pytest.mark.parametrize(
+    ("base_names", "words"),
+    [
+        ({"hund": "dog"}, "the data has no one class .*'hund'.*hound"),
+        ({"hound": "dogs"}, "the base has no one class .*'dogs'.*dog"),
+    ],
+)
+def test_names_that_nobody_has_are_refused(
+    base_names: dict[str, str], words: str, write_base: WriteBase
+) -> None:
+    with pytest.raises(ModelError, match=f"(?s){words}"):
+        build(write_base(), ("hound", "eel"), base_names=base_names)
+
+
+def test_a_base_without_class_names_has_none_to_give(write_base: WriteBase) -> None:
+    with pytest.raises(ModelError, match="names no classes"):
+        build(write_base(names=None), ("hound", "eel"), base_names={"hound": "dog"})
+
+
 def test_what_became_of_the_head_is_said_in_one_line(
     write_base: WriteBase, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "rules": (
         {
             "a.yaml": "run: x\n"
-            "model: {revision: v1, strip_prefix: backbone.}\n"
+            "model: {revision: v1, strip_prefix: backbone., head_rows: new, base_names: {a: b}}\n"
             "data: {source: image_folder}\n"
             "unfreeze:\n"
             "  - {at: 10%, train: [head]}\n"
