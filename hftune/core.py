@@ -247,6 +247,37 @@ class HeadStart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OldClass:
+    """One class of the base: how well it was told `before` the first step and `after` the last.
+
+    With one label per image both are recall, the share of its `images` that are taken for it;
+    `to_new` is the share that is now taken for a class that the base did not have. With several
+    labels both are F1 at one half, and `to_new` is 0.
+    """
+
+    images: int
+    before: float
+    after: float
+    to_new: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldClasses:
+    """The classes of the base in one split, by their names of today.
+
+    `before` and `after` are the share of right answers over all their images together, with several
+    labels the mean of F1. `num_new` counts the classes that came in. A class without images is not
+    listed.
+    """
+
+    split: str
+    before: float
+    after: float
+    num_new: int
+    classes: Mapping[str, OldClass]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightsReport:
     """What became of every tensor when weights were loaded: names by fate.
 
@@ -263,13 +294,19 @@ class WeightsReport:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseFacts:
-    """The pretrained model that a run starts from; what timm strips on save is kept here."""
+    """The pretrained model that a run starts from; what timm strips on save is kept here.
+
+    Name, link and text of its licence are kept where the id is `other`, which says nothing.
+    """
 
     architecture: str
     repo_id: str | None = None
     hub_id: str | None = None
     commit: str | None = None
     license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    license_text: str | None = None
     pretrained: bool = True
     pretrained_cfg: Mapping[str, object] = field(default_factory=dict)
     model_args: Mapping[str, object] = field(default_factory=dict)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from hftune.core import HeadStart
+from hftune.core import HeadStart, OldClasses
 from hftune.describe.description import Cell, Table, listed
-from hftune.train.old_classes_record import OldClasses
 
 _SHOWN = 20
 

@@ -11,10 +11,18 @@ from pathlib import Path
 
 import torch
 
-from hftune.core import HeadStart, LabelSpace, Model, ProblemName, RunPlan, Splits
+from hftune.core import (
+    HeadStart,
+    LabelSpace,
+    Model,
+    OldClass,
+    OldClasses,
+    ProblemName,
+    RunPlan,
+    Splits,
+)
 from hftune.metrics import MetricValues, compute_metrics
 from hftune.train.evaluate import compute_logits, make_judge
-from hftune.train.old_classes_record import OldClass, OldClasses
 from hftune.train.predictions import (
     Predictions,
     predictions_file,

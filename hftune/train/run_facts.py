@@ -20,6 +20,7 @@ from hftune.core import (
     HeadStart,
     InputSpec,
     LabelSpace,
+    OldClasses,
     ProblemName,
     Spread,
 )
@@ -31,7 +32,6 @@ from hftune.train.average_record import (
     read_soup_record,
 )
 from hftune.train.json_record import build_record, read_mapping
-from hftune.train.old_classes_record import OldClasses
 
 MODEL_FILE = "model.json"
 DATA_FILE = "data.json"

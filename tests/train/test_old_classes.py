@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hftune.core import HeadStart, LabelSpace, WeightsReport
+from hftune.core import HeadStart, LabelSpace, OldClass, WeightsReport
 from hftune.train.evaluate import ask
 from hftune.train.loop import train
 from hftune.train.old_classes import ask_base, compare_with_base, has_all_of_base
-from hftune.train.old_classes_record import OldClass
 from hftune.train.plan import make_plan
 from hftune.train.predictions import Predictions, read_predictions, write_predictions
 from hftune.train.results import judge_best
