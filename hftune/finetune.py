@@ -12,6 +12,7 @@ from hftune.data.sources import open_splits
 from hftune.errors import PlanError, Stopped
 from hftune.export.artifact import build_artifact
 from hftune.export.gate import verify_folder
+from hftune.export.license import check_terms
 from hftune.export.outside import Outside
 from hftune.export.publish import Published, publish
 from hftune.export.samples import keep_samples
@@ -145,6 +146,8 @@ def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = 
             splits = open_splits(recipe.data, problem=recipe.problem)
         loaded = None if recipe.distill.teacher is None else load_teacher(recipe.distill.teacher)
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
+    if recipe.hub.push_to is not None:
+        check_terms(recipe.hub, model.base)
     teacher = None if loaded is None else Teacher(loaded, model.input_spec, splits.labels)
     is_auto = recipe.train.micro_batch_size == "auto"
     plan = fit_micro_batch(

@@ -15,11 +15,12 @@ from hftune.errors import PublishError, RunFolderError
 from hftune.export.checks import CARD, CONFIG, RECORD, WEIGHTS, check_folder
 from hftune.export.config import labels_digest, timm_config
 from hftune.export.frozen import copy_receipt
+from hftune.export.license import write_license
 from hftune.export.pins import pin
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
 from hftune.export.record import published_run
 from hftune.export.samples import SAMPLES, may_share, read_samples, write_jpegs
-from hftune.export.story import card_facts
+from hftune.export.story import Pictures, card_facts
 from hftune.files import committed_folder, digest_file, digest_json, write_json, write_text
 from hftune.hub.card import write_card
 from hftune.hub.card_facts import WidgetSample
@@ -35,8 +36,9 @@ logger = logging.getLogger(__name__)
 
 ARTIFACT = "artifact"
 RECIPE = "hftune/recipe.yaml"
-PICTURES = ("confusion.png", "agreement.png")
-CURVES = "learning_curves.png"
+CONFUSION = ("confusion.png", "agreement.png")
+CURVES = ("learning_curves.png",)
+CALIBRATION = ("calibration.png",)
 _MOST_SCORES = 5
 
 
@@ -67,16 +69,20 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
         write_text(folder / RECIPE, to_public_yaml(pinned))
         write_json(folder / RECORD, published_run(facts, recipe))
         copy_receipt(run, folder)
-        examples = _write_samples(folder, facts, trained)
+        examples = _write_samples(folder, facts, trained, share=_shares(recipe, facts))
         write_probe(folder / PROBE, make_probe(trained, examples.probe))
         card = card_facts(
             facts,
             recipe,
             repo_id=repo_id,
             samples=examples.widget,
-            picture=_copy_picture(run, folder, PICTURES),
-            curves=_copy_picture(run, folder, (CURVES,)),
+            pictures=Pictures(
+                confusion=_copy_picture(run, folder, CONFUSION),
+                curves=_copy_picture(run, folder, CURVES),
+                calibration=_copy_picture(run, folder, CALIBRATION),
+            ),
         )
+        write_license(folder, recipe.hub, facts.model.base)
         write_text(folder / CARD, write_card(card, _existing_card(final)))
         _check_built(folder, final)
     artifact = _describe(final)
@@ -150,14 +156,20 @@ def _pool_name(module: nn.Module) -> str:
     return ""
 
 
-def _write_samples(folder: Path, facts: RunFacts, trained: Classifier) -> Examples:
-    """Write the run's sample images where their licence allows it; else draw images for the probe.
+def _shares(recipe: Recipe, facts: RunFacts) -> bool:
+    """Say whether images of the data may go along."""
+    wish = recipe.hub.share_images
+    return may_share(facts.data.facts.license) if wish == "licensed" else wish == "always"
+
+
+def _write_samples(folder: Path, facts: RunFacts, trained: Classifier, *, share: bool) -> Examples:
+    """Write the run's sample images where they may be shared; else draw images for the probe.
 
     The scores are those of the JPEG files as they are published.
     """
     kept = read_samples(facts.folder)
-    if not kept or not may_share(facts.data.facts.license):
-        reason = "the data's licence does not allow it" if kept else "the run kept none"
+    if not kept or not share:
+        reason = "the data's licence, or the recipe, forbids it" if kept else "the run kept none"
         logger.info("no sample images are published: %s", reason)
         return Examples(widget=(), probe=drawn_images(trained.input_spec.channels))
     shown = write_jpegs(folder / SAMPLES, kept)

@@ -3,10 +3,12 @@
 from typing import Any
 
 from hftune import __version__
-from hftune.export.license import license_facts, license_record
+from hftune.export.license import license_facts, license_record, license_text
+from hftune.export.pace import share_waiting
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import digest
 from hftune.train.average_record import SoupRecord
+from hftune.train.intervals import intervals_of
 from hftune.train.run_facts import RunFacts
 
 # What of environment.json may be told: nothing that names a user, a host or a folder.
@@ -23,7 +25,9 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
         "recipe_digest": digest(recipe),
         "seed": recipe.train.seed,
         "split_seed": recipe.data.split_seed,
-        "license": license_record(license_facts(facts, recipe)),
+        "license": license_record(
+            license_facts(facts, recipe), text=license_text(recipe.hub, base)
+        ),
         "base": {
             "architecture": base.architecture,
             "repo_id": base.hub_id or base.repo_id,
@@ -44,10 +48,20 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
             },
         },
         "results": results.to_json(),
+        "intervals": _intervals(facts),
+        "waiting": share_waiting(facts.folder),
         "average": None if facts.average is None else facts.average.to_json(),
         "soup": None if facts.soup is None else _without_paths(facts.soup),
         "environment": {key: facts.environment[key] for key in _TOLD if key in facts.environment},
     }
+
+
+def _intervals(facts: RunFacts) -> dict[str, dict[str, list[float]]]:
+    """Give lower and upper end by split and metric."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for (split, name), interval in intervals_of(facts).items():
+        found.setdefault(split, {})[name] = [interval.low, interval.high]
+    return found
 
 
 def _without_paths(soup: SoupRecord) -> dict[str, Any]:

@@ -13,18 +13,13 @@ from PIL import Image
 from hftune.core import Split
 from hftune.data.decode import decode
 from hftune.errors import DataError
+from hftune.export.terms import terms_of
 from hftune.files import committed_folder, write_bytes
 
 SAMPLES = "samples"
 _MOST = 4
 _LONGEST_SIDE = 512
 _QUALITY = 90
-# Licences whose terms let anybody pass images on, at least without gain and naming the source.
-# Terms that forbid changes are not among them: the images are made smaller.
-_SHAREABLE = re.compile(
-    r"cc0-1\.0|cc-by(-nc)?(-sa)?-\d\.\d|cc-by-\d\.\d|mit|apache-2\.0|bsd(-\w+-clause)?|odc-by|odbl"
-    r"|pddl|cdla-permissive-[12]\.0|cdla-sharing-1\.0|unlicense|wtfpl"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +63,12 @@ def read_samples(run: Path) -> tuple[Sample, ...]:
 
 
 def may_share(data_license: str | None) -> bool:
-    """Say whether images under this licence may be put on a public page. Unknown means no."""
-    return data_license is not None and _SHAREABLE.fullmatch(data_license.lower()) is not None
+    """Say whether images under this licence may be put on a public page. Unknown means no.
+
+    Terms that forbid changes forbid it as well: the images are made smaller.
+    """
+    terms = terms_of(data_license)
+    return terms is not None and terms.changed
 
 
 def write_jpegs(folder: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:

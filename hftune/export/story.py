@@ -1,19 +1,35 @@
 """What the card tells about a run, gathered from the files that the run left."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hftune.export.averaged import weights_published
 from hftune.export.frozen import frozen_facts
 from hftune.export.license import license_facts
+from hftune.export.pace import share_waiting
+from hftune.export.terms import terms_of
 from hftune.hub.card_facts import CardFacts, WidgetSample
 from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Component, Recipe
 from hftune.train.calibration import calibration_of, in_words
+from hftune.train.intervals import intervals_of
 from hftune.train.json_record import read_mapping
 from hftune.train.run_facts import ResultsRecord, RunFacts
 from hftune.units import format_duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Where the card's pictures lie in the repository; None for those that there are not.
+
+    `confusion` shows what is taken for what, with numbers the predicted against the true ones.
+    """
+
+    confusion: str | None = None
+    curves: str | None = None
+    calibration: str | None = None
 
 
 def card_facts(
@@ -22,10 +38,9 @@ def card_facts(
     *,
     repo_id: str | None,
     samples: Sequence[WidgetSample],
-    picture: str | None,
-    curves: str | None = None,
+    pictures: Pictures,
 ) -> CardFacts:
-    """Give what a run's card is written from; `picture` and `curves` are paths there."""
+    """Give what a run's card is written from."""
     calibration = calibration_of(facts.folder)
     return CardFacts(
         run=recipe.run,
@@ -41,9 +56,11 @@ def card_facts(
         training=training_rows(facts, recipe),
         versions=versions(facts.environment),
         samples=tuple(samples),
-        picture=picture,
-        curves=curves,
+        intervals={key: (one.low, one.high) for key, one in intervals_of(facts).items()},
+        picture=pictures.confusion,
+        curves=pictures.curves,
         calibration=None if calibration is None else in_words(calibration),
+        calibration_picture=pictures.calibration,
         tags=PROBLEMS[facts.model.problem].hub_tags,
         frozen=frozen_facts(facts),
         limits=tuple(_limits(facts)),
@@ -55,7 +72,7 @@ def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
     optim, results = recipe.optim, facts.results
     rows = {
         "Layers trained": _layers(results),
-        "Length": f"{results.steps} steps, {round(results.epochs, 2):g} epochs",
+        "Length": f"{results.steps:,} steps, {_epochs(results.epochs)}",
         "Batch size": str(recipe.train.batch_size),
         "Optimizer": f"{_component(optim.method)}, peak rate {optim.lr:g}, "
         f"weight decay {optim.weight_decay:g}",
@@ -73,10 +90,18 @@ def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
     rows["Seed"] = str(recipe.train.seed)
     rows["Precision"] = _precision(facts.folder, recipe)
     rows["Machine"] = _machine(facts.environment)
-    rows["Time"] = (
-        f"{format_duration(results.seconds)}, {results.images_per_second:.0f} images per second"
-    )
+    rows["Time"] = f"{format_duration(results.seconds)}{_pace(facts)}"
     return rows
+
+
+def _epochs(number: float) -> str:
+    return "1 epoch" if number == 1 else f"{round(number, 2):g} epochs"
+
+
+def _pace(facts: RunFacts) -> str:
+    waiting = share_waiting(facts.folder)
+    shown = "" if waiting is None else f"; {waiting:.1%} of it waiting for data"
+    return f", {facts.results.images_per_second:,.3g} images per second{shown}"
 
 
 def versions(environment: Mapping[str, Any]) -> dict[str, str]:
@@ -121,11 +146,11 @@ def _precision(run: Path, recipe: Recipe) -> str:
 def _machine(environment: Mapping[str, Any]) -> str:
     processes = environment.get("processes", 1)
     name = environment.get("device_name", environment.get("device", "not recorded"))
-    return f"{processes} x {name}" if processes > 1 else str(name)
+    return f"{name}, 1 process" if processes == 1 else f"{processes} processes, each on {name}"
 
 
 def _limits(facts: RunFacts) -> Iterator[str]:
-    results, terms = facts.results, facts.data.facts.license
+    results, stated = facts.results, facts.data.facts.license
     if results.ended_early:
         yield "Training ended before its planned length, because validation no longer improved."
     if results.of("test") is None:
@@ -133,5 +158,6 @@ def _limits(facts: RunFacts) -> Iterator[str]:
             "There was no test split: the results are those of the validation split, which also "
             "picked the weights, and so are too good."
         )
-    if terms is not None and "-nc" in terms:
-        yield f"The images it learned from may not be used commercially ({terms})."
+    terms = terms_of(stated)
+    if terms is not None and not terms.commercial:
+        yield f"The images it learned from may not be used commercially ({stated})."

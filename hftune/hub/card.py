@@ -17,8 +17,9 @@ from ruamel.yaml.error import YAMLError
 
 from hftune.core import DataFacts, EvalResult
 from hftune.errors import PublishError
+from hftune.hub.card_body import human_part
 from hftune.hub.card_facts import CardFacts, LicenseFacts, WidgetSample
-from hftune.hub.card_text import human_part, metric_id, metric_name, split_title
+from hftune.hub.card_text import metric_id, metric_name, split_title
 
 __all__ = [
     "CardFacts",

@@ -29,12 +29,14 @@ class WidgetSample:
 class LicenseFacts:
     """The licence of the result: a Hub identifier, or `other` with a name and a link.
 
-    `id` is carried from the base or set by the user; None means nobody stated one.
+    `id` is carried from the base or set by the user; None means nobody stated one. `notes` say
+    what those of base and data ask for that this one does not say.
     """
 
     id: str | None
     name: str | None = None
     link: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +74,13 @@ class CardFacts:
 
     `repo_id` is None while no target is known: the examples then name the folder. `counts` maps a
     split's name to its number of images. `results` holds one evaluation per split, of the weights
-    that are published. `intervals` maps (split, metric) to a 95% interval; where a metric is a
-    share of right answers and none is given, the Wilson score interval is used. `training` maps a
+    that are published. `intervals` maps (split, metric) to a 95% interval of the bootstrap; where a
+    metric is a share of right answers and none is given, as when all are right or the predictions
+    were not kept, the Wilson score interval is used. `training` maps a
     short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
-    version. `picture` (of what is taken for what) and `curves` are paths in the repository;
-    `calibration` says how far scores can be believed. `tags` come after
-    those of every card. `frozen` is None where everything trained.
+    version. `picture` (of what is taken for what), `curves` and `calibration_picture` are paths in
+    the repository; `calibration` says how far scores can be believed. `tags` come after those of
+    every card. `frozen` is None where everything trained.
     """
 
     run: str
@@ -98,6 +101,7 @@ class CardFacts:
     picture: str | None = None
     curves: str | None = None
     calibration: str | None = None
+    calibration_picture: str | None = None
     tags: tuple[str, ...] = ()
     frozen: FrozenFacts | None = None
     limits: tuple[str, ...] = ()

@@ -1,17 +1,11 @@
-"""The part of a model card that people read: sections in a fixed order, from plain facts."""
+"""What was measured, in a card's words: metrics by name with their intervals, and each class."""
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from hftune.core import EvalResult
-from hftune.hub.card_audit import audit_section
 from hftune.hub.card_facts import CardFacts
-from hftune.hub.card_frozen import frozen_section
-from hftune.hub.card_number import number_limit, number_section, number_sentence
-from hftune.hub.card_table import cell as _cell
-from hftune.hub.card_table import table as _table
-from hftune.hub.card_usage import usage_section
+from hftune.hub.card_table import cell, folded, table
 
 # metric -> its id among the Hub's metrics, and how it is called
 _METRICS = {
@@ -33,29 +27,10 @@ _METRICS = {
 # Shares of images answered right, for which the number of images gives an interval.
 _SHARES = frozenset({"accuracy", "exact_match", "top5_accuracy", "top3_accuracy"})
 _SPLITS = {"val": "validation"}
-_LONG_TABLE = 30
 _Z95 = 1.959963984540054
-
-
-def human_part(facts: CardFacts) -> str:
-    """Give the text between the markers, without them."""
-    sections = (
-        f"# {_cell(facts.run)}",
-        _sentence(facts),
-        _labels(facts),
-        _metrics(facts),
-        _per_class(facts),
-        f"## Calibration\n\n{facts.calibration}" if facts.calibration else "",
-        usage_section(facts),
-        _training(facts),
-        frozen_section(facts.frozen, repo_id=facts.repo_id) if facts.frozen else "",
-        _data(facts),
-        audit_section(facts.data.audit) if facts.data.audit else "",
-        _limits(facts),
-        _lineage(facts),
-        _versions(facts),
-    )
-    return "\n\n".join(section for section in sections if section)
+# Of more classes than this only those with the lowest F1 are shown.
+_MOST_CLASSES = 200
+_LOWEST = 20
 
 
 def metric_id(name: str) -> str:
@@ -87,189 +62,115 @@ def metric_interval(name: str, value: float, count: int) -> tuple[float, float] 
     return wilson_interval(value, count) if name in _SHARES and count > 0 else None
 
 
-def _sentence(facts: CardFacts) -> str:
-    if facts.summary is not None:
-        return facts.summary
-    base = facts.base.hub_id or facts.base.repo_id
-    start = "trained from scratch"
-    if facts.base.pretrained:
-        start = f"fine-tuned from `{base}`" if base else "fine-tuned from a local backbone"
-    if facts.labels.numeric:
-        return number_sentence(facts.labels, model=f"`{facts.base.architecture}`, {start}")
-    several = "any number of" if facts.labels.multi else "one of"
+def metric_value(value: float) -> str:
+    """Give a metric as the card writes it."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def headline(facts: CardFacts) -> str:
+    """Give the first metric of the last split in a sentence; empty where nothing was judged."""
+    result = next((one for one in reversed(facts.results) if one.values), None)
+    if result is None:
+        return ""
+    name, value = next(iter(result.values.items()))
+    interval = interval_of(facts, result, name)
+    known = ""
+    if interval is not None:
+        low, high = (metric_value(end) for end in interval)
+        known = f" (95% interval {low} to {high})"
     return (
-        f"An image classifier (`{facts.base.architecture}`, {start}) that gives each image"
-        f" {several} {facts.labels.size} classes."
+        f"{metric_name(name)} {metric_value(value)}{known} on {result.num_examples:,}"
+        f" {split_title(result.split)} images."
     )
 
 
-def _labels(facts: CardFacts) -> str:
-    labels = facts.labels
-    if labels.numeric:
-        return number_section(labels)
-    header = ["Position", "Class"]
-    if labels.counts:
-        header.append("Training images")
-    if facts.label_descriptions:
-        header.append("Description")
-    rows = []
-    for position, name in enumerate(labels.names):
-        row = [str(position), _cell(name)]
-        if labels.counts:
-            row.append(str(labels.counts[position]))
-        if facts.label_descriptions:
-            row.append(_cell(facts.label_descriptions.get(name, "")))
-        rows.append(row)
-    return "## Classes\n\n" + _folded(_table(header, rows), len(rows), "all classes")
-
-
-def _metrics(facts: CardFacts) -> str:
-    rows = []
-    for result in facts.results:
-        for name, value in result.values.items():
-            interval = _interval(facts, result, name)
-            rows.append(
-                [
-                    split_title(result.split),
-                    metric_name(name),
-                    f"{value:.4f}",
-                    "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}",
-                    str(result.num_examples),
-                ]
-            )
-        rows.append(
-            [
-                split_title(result.split),
-                "Loss",
-                f"{result.loss:.4f}",
-                "",
-                str(result.num_examples),
-            ]
-        )
-    if not rows:
+def results_section(facts: CardFacts) -> str:
+    """Give the section with a row for each metric and a column for each split."""
+    if not facts.results:
         return "## Results\n\nNot evaluated."
-    table = _table(["Split", "Metric", "Value", "95% interval", "Images"], rows)
+    header = ["Metric", *(_judged(result) for result in facts.results)]
+    names = dict.fromkeys(name for result in facts.results for name in result.values)
+    rows = [
+        [metric_name(name), *(_with_interval(facts, result, name) for result in facts.results)]
+        for name in names
+    ]
+    rows.append(["Loss", *(metric_value(result.loss) for result in facts.results)])
     left_out = [
         f"{split_title(result.split)}: {result.num_bad} more could not be read and count nowhere."
         for result in facts.results
         if result.num_bad
     ]
-    return "\n\n".join(["## Results", table, *left_out])
+    return "\n\n".join(["## Results", table(header, rows), *_explained(facts), *left_out])
 
 
-def _interval(facts: CardFacts, result: EvalResult, name: str) -> tuple[float, float] | None:
+def interval_of(facts: CardFacts, result: EvalResult, name: str) -> tuple[float, float] | None:
+    """Give a metric's 95% interval, by resamples where they give one; None where none is known."""
     given = facts.intervals.get((result.split, name))
     if given is not None:
         return given
     return metric_interval(name, result.values[name], result.num_examples)
 
 
-def _per_class(facts: CardFacts) -> str:
+def _judged(result: EvalResult) -> str:
+    return f"{split_title(result.split).capitalize()}, {result.num_examples:,} images"
+
+
+def _with_interval(facts: CardFacts, result: EvalResult, name: str) -> str:
+    if name not in result.values:
+        return ""
+    value, interval = metric_value(result.values[name]), interval_of(facts, result, name)
+    if interval is None:
+        return value
+    low, high = (metric_value(end) for end in interval)
+    return f"{value} ({low} to {high})"
+
+
+def _explained(facts: CardFacts) -> list[str]:
+    """Say what the brackets hold."""
+    shown = [
+        ((result.split, name) in facts.intervals, interval_of(facts, result, name) is not None)
+        for result in facts.results
+        for name in result.values
+    ]
+    resampled = any(given for given, _ in shown)
+    wilson = any(known and not given for given, known in shown)
+    if not (resampled or wilson):
+        return []
+    ways = []
+    if resampled:
+        ways.append("over 2,000 bootstrap resamples of the images")
+    if wilson:
+        ways.append("by Wilson's formula for a share" + " where resamples say nothing" * resampled)
+    return [f"In brackets: 95% intervals, {' or '.join(ways)}."]
+
+
+def class_section(facts: CardFacts) -> str:
     """Give the per-class table of the last split that has one, and the picture."""
     result = next((result for result in reversed(facts.results) if result.per_class), None)
-    parts = []
-    if result is not None:
-        split = split_title(result.split)
-        columns = list(dict.fromkeys(key for row in result.per_class.values() for key in row))
-        rows = [
-            [_cell(name), *(_number(row.get(key)) for key in columns)]
-            for name, row in result.per_class.items()
-        ]
-        header = ["Class", *(metric_name(key) for key in columns)]
-        table = _folded(_table(header, rows), len(rows), "all classes")
-        parts.append(f"### Each class, {split} split\n\n{table}")
+    parts = [] if result is None else [_class_table(result)]
     if facts.picture is not None:
         shown = "Predicted and true numbers" if facts.labels.numeric else "Confusion matrix"
         parts.append(f"![{shown}]({facts.picture})")
     return "\n\n".join(parts)
 
 
-def _training(facts: CardFacts) -> str:
-    spec = facts.input_spec
-    rows = [[_cell(name), _cell(text)] for name, text in facts.training.items()]
-    rows.append(
-        [
-            "Input",
-            f"{spec.channels} x {spec.height} x {spec.width}, {spec.interpolation},"
-            f" centre share {spec.crop_fraction:g}",
-        ]
-    )
-    recipe = (
-        "The whole recipe, with the commits of backbone and data, is in `hftune/recipe.yaml`."
-        + (f" Train it again: `hftune reproduce {facts.repo_id}`." if facts.repo_id else "")
-    )
-    curves = f"\n\n![Learning curves]({facts.curves})" if facts.curves else ""
-    return "## Training\n\n" + _table(["Setting", "Value"], rows) + f"{curves}\n\n{recipe}"
-
-
-def _data(facts: CardFacts) -> str:
-    data = facts.data
-    rows = []
-    if data.repo_id is not None:
-        rows.append(["Data set", f"`{data.repo_id}`"])
-    elif data.path is not None:
-        rows.append(["Data set", f"local images, `{Path(data.path).name}`"])
-    else:
-        rows.append(["Data set", "local images"])
-    optional = (
-        ("Configuration", data.config),
-        ("Revision", data.commit),
-        ("Split rule", data.split_rule or None),
-        ("Licence", data.license),
-    )
-    rows += [[name, _cell(text)] for name, text in optional if text is not None]
-    counts = (f"{count} {split_title(name)}" for name, count in facts.counts.items())
-    rows.append(["Images", ", ".join(counts)])
-    return "## Data\n\n" + _table(["Fact", "Value"], rows)
-
-
-def _limits(facts: CardFacts) -> str:
-    lines = list(facts.limits)
-    if facts.labels.numeric:
-        lines.append(number_limit(facts.labels))
-    elif not facts.labels.multi:
-        lines.append("Every image gets one of the classes above, also one that shows none of them.")
-    if facts.results:
-        images = sum(result.num_examples for result in facts.results)
-        lines.append(
-            f"The results come from {images} images of the data named above and say little about"
-            " images from elsewhere."
+def _class_table(result: EvalResult) -> str:
+    split, classes = split_title(result.split), result.per_class
+    columns = list(dict.fromkeys(key for row in classes.values() for key in row))
+    header = ["Class", *(metric_name(key) for key in columns)]
+    if len(classes) > _MOST_CLASSES:
+        hardest = sorted(classes, key=lambda name: classes[name].get("f1", 1.0))[:_LOWEST]
+        shown = table(header, [_class_row(name, classes[name], columns) for name in hardest])
+        return (
+            f"### The {_LOWEST} classes with the lowest F1, {split} split\n\n{shown}\n\n"
+            f"All {len(classes):,} are in `hftune/run.json`."
         )
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+    rows = [_class_row(name, row, columns) for name, row in classes.items()]
+    return f"### Each class, {split} split\n\n{folded(header, rows, 'all classes')}"
 
 
-def _lineage(facts: CardFacts) -> str:
-    stated, base = facts.license, facts.base
-    if stated.id is None:
-        lines = ["- Licence: not stated by the author."]
-    else:
-        name = stated.name or stated.id
-        lines = [f"- Licence: {f'[{name}]({stated.link})' if stated.link else name}"]
-    if base.pretrained:
-        name = base.hub_id or base.repo_id or "a local backbone"
-        commit = f" at commit `{base.commit}`" if base.commit else ""
-        lines.append(f"- Base: `{name}`{commit}, licence {base.license or 'not stated'}")
-    else:
-        lines.append(f"- Base: none; `{base.architecture}` with random weights")
-    lines.append(f"- Data: licence {facts.data.license or 'not stated'}")
-    return "## Licence and lineage\n\n" + "\n".join(lines)
-
-
-def _versions(facts: CardFacts) -> str:
-    if not facts.versions:
-        return ""
-    return "## Versions\n\n" + _table(["Package", "Version"], _pairs(facts.versions))
-
-
-def _pairs(values: Mapping[str, str]) -> list[list[str]]:
-    return [[_cell(name), _cell(value)] for name, value in values.items()]
-
-
-def _folded(table: str, num_rows: int, title: str) -> str:
-    """Give a long table folded away behind its title."""
-    if num_rows <= _LONG_TABLE:
-        return table
-    return f"<details>\n<summary>{title} ({num_rows})</summary>\n\n{table}\n\n</details>"
+def _class_row(name: str, row: Mapping[str, float], columns: list[str]) -> list[str]:
+    return [cell(name), *(_number(row.get(key)) for key in columns)]
 
 
 def _number(value: float | None) -> str:

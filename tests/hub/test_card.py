@@ -165,9 +165,10 @@ def test_calibration_curves_and_the_way_back_are_told_where_they_are_known() -> 
 
 def test_rows_tell_count_and_interval() -> None:
     text = write_card(FACTS, None)
-    assert "| test | Accuracy | 0.8000 | 0.7112 to 0.8666 | 100 |" in text
-    assert "| test | Macro F1 | 0.7700 | 0.7000 to 0.8400 | 100 |" in text
-    assert "| validation | Macro F1 | 0.8800 |  | 100 |" in text
+    assert "| Metric | Validation, 100 images | Test, 100 images |" in text
+    assert "| Accuracy | 0.9000 (0.8256 to 0.9448) | 0.8000 (0.7112 to 0.8666) |" in text
+    assert "| Macro F1 | 0.8800 | 0.7700 (0.7000 to 0.8400) |" in text
+    assert "2,000 bootstrap resamples of the images or by Wilson's formula for a share" in text
     assert "| no | 60 | 0.8100 |" in text
 
 
