@@ -37,6 +37,7 @@ HOMES = {
     "onnxruntime": ("export/graph.py",),
     "matplotlib": ("report/",),
     "optuna": ("tune/study.py",),
+    "torchcam": ("report/heat.py",),
     "tqdm": ("train/",),
     "typer": ("cli/",),
     "rich": ("cli/",),

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from hftune.report.comparison import PICTURE, comparison_table, plot_comparison, read_arms
+from hftune.report.comparison import PICTURE, comparison_table, plot_comparison
+from hftune.report.finished import read_several
 from hftune.report.page import PAGE, write_page
-from hftune.report.plots import draw_report
+from hftune.report.plots import draw_pictures
 
 
 def command(
@@ -30,14 +31,14 @@ def command(
 
     The table of the runs is printed as well.
     """
-    arms = read_arms(runs)
-    print(comparison_table(arms))
+    finished = read_several(runs)
+    print(comparison_table(finished))
     print()
     folder = to or (runs[0] / "report" if len(runs) == 1 else Path())
     if page:
-        print(write_page(runs, folder / PAGE, with_images=images))
+        print(write_page(finished, folder / PAGE, with_images=images))
     elif len(runs) == 1:
-        for picture in draw_report(runs[0]):
+        for picture in draw_pictures(finished[0]):
             print(picture)
     else:
-        print(plot_comparison(arms, folder / PICTURE))
+        print(plot_comparison(finished, folder / PICTURE))

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from hftune.core import EvalResult
 from hftune.errors import RunFolderError
+from hftune.report.finished import FinishedRun
 from hftune.report.style import BLUE, GREY, ORANGE, figure, note, save_with_svg
-from hftune.train.predictions import read_predictions
-from hftune.train.run_facts import read_model_record, read_results_record
 
 AGREEMENT = "report/agreement.png"
 # Above this many images points would hide each other: hexagons are shaded by their number.
@@ -24,28 +23,25 @@ _SHOWN = (("mae", "MAE"), ("r2", "R2"))
 Numbers = NDArray[np.float64]
 
 
-def plot_agreement(run: Path) -> Path:
+def plot_agreement(run: FinishedRun) -> Path:
     """Draw `report/agreement.png` from the test split, or validation where there is none.
 
     True numbers lie below, predicted ones at the left; on the diagonal they are equal. Where the
     targets are few, each has its points spread beside each other and the mean of its predictions.
-    Raises RunFolderError without results, or where the run is not of regression.
+    Raises RunFolderError without predictions, or where the run is not of regression.
     """
-    record = read_model_record(run)
-    if record.problem != "regression":
+    if run.model.problem != "regression":
         raise RunFolderError(
             "predicted and true numbers are drawn of regression only",
-            found=record.problem,
-            where=str(run),
+            found=run.model.problem,
+            where=str(run.folder),
         )
-    results = read_results_record(run)
-    result = results.of("test") or results.of("val")
-    kept = None if result is None else read_predictions(run, result.split)
+    result, kept = run.final, run.final_said
     if result is None or kept is None:
-        raise RunFolderError("this run has kept no predictions", where=str(run))
+        raise RunFolderError("this run has kept no predictions", where=str(run.folder))
     true = kept.targets.double().numpy()[:, 0]
     predicted = kept.logits.double().numpy()[:, 0]
-    name = record.label_names[0]
+    name = run.model.label_names[0]
     with figure(6.8 if len(true) > _MOST_POINTS else 5.6, 5.2) as drawing:
         axes = drawing.subplots()
         limits = _limits(true, predicted)
@@ -56,7 +52,7 @@ def plot_agreement(run: Path) -> Path:
         axes.set_title(f"Agreement, {result.split} split")
         note(axes, ", ".join([f"{len(true):,} images", *_values(result)]))
         axes.legend(loc="upper left")
-        return save_with_svg(drawing, run / AGREEMENT)
+        return save_with_svg(drawing, run.folder / AGREEMENT)
 
 
 def _values(result: EvalResult) -> list[str]:

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from hftune.report.finished import FinishedRun
 from hftune.report.style import BLUE, GREY, ORANGE, figure, save_with_svg
-from hftune.train.calibration import NUM_BINS, calibration_of
+from hftune.train.calibration import NUM_BINS
 
 PICTURE = "report/calibration.png"
 
 
-def plot_calibration(run: Path) -> Path | None:
+def plot_calibration(run: FinishedRun) -> Path | None:
     """Draw `report/calibration.png`; None where there is nothing to draw. Raises DiskError."""
-    found = calibration_of(run)
+    found = run.calibration
     if found is None:
         return None
     with figure(9.5, 4.0) as drawing:
@@ -34,6 +35,6 @@ def plot_calibration(run: Path) -> Path | None:
             axes.set_ylim(0, 1)
         left.set_ylabel("Share that is right")
         drawing.suptitle(
-            f"Calibration: {run.resolve().name}, {found.split}", x=0.01, ha="left", weight="bold"
+            f"Calibration: {run.name}, {found.split}", x=0.01, ha="left", weight="bold"
         )
-        return save_with_svg(drawing, run / PICTURE)
+        return save_with_svg(drawing, run.folder / PICTURE)

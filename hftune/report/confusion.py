@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hftune.core import EvalResult
 from hftune.errors import RunFolderError
+from hftune.report.finished import FinishedRun
 from hftune.report.style import BLUE, CYCLE, MARKERS, PALE, figure, note, save_with_svg
-from hftune.train.run_facts import ResultsRecord, read_results_record
 
 CONFUSION = "report/confusion.png"
 PER_CLASS = "report/per_class.png"
@@ -25,17 +25,17 @@ _LONGEST_NAME = 24
 _LISTING_WIDTH = 4.4
 
 
-def plot_confusion(run: Path) -> Path:
+def plot_confusion(run: FinishedRun) -> Path:
     """Draw `report/confusion.png` from the test split, or validation where there is none.
 
     Each row is a true class; colours are shares of its row. Large matrices also list the pairs
     most often confused. Raises RunFolderError without results or with several labels per image.
     """
-    result = _final(read_results_record(run), run)
+    result = _final(run)
     if not result.confusion:
         raise RunFolderError(
             "with several labels per image there is no confusion matrix",
-            where=str(run),
+            where=str(run.folder),
             remedy="draw the metrics of each class instead: plot_per_class",
         )
     counts = np.asarray(result.confusion, dtype=np.int64)
@@ -52,15 +52,15 @@ def plot_confusion(run: Path) -> Path:
         axes.set_title(f"Confusion, {result.split} split")
         accuracy = np.trace(counts) / max(counts.sum(), 1)
         note(axes, f"{counts.sum():,} images, {accuracy:.1%} right")
-        return save_with_svg(drawing, run / CONFUSION)
+        return save_with_svg(drawing, run.folder / CONFUSION)
 
 
-def plot_per_class(run: Path) -> Path:
+def plot_per_class(run: FinishedRun) -> Path:
     """Draw `report/per_class.png`: each class's metrics as points on one line, weakest first.
 
     With many classes only the weakest are drawn. Raises RunFolderError without results.
     """
-    result = _final(read_results_record(run), run)
+    result = _final(run)
     metrics = _class_metrics(result)
     drawn = weakest(result, metrics)
     with figure(8.0, 1.4 + 0.26 * len(drawn)) as drawing:
@@ -81,7 +81,7 @@ def plot_per_class(run: Path) -> Path:
         if len(drawn) < len(result.per_class):
             note(axes, f"the {len(drawn)} weakest of {len(result.per_class)}")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return save_with_svg(drawing, run / PER_CLASS)
+        return save_with_svg(drawing, run.folder / PER_CLASS)
 
 
 def weakest(result: EvalResult, metrics: Sequence[str]) -> list[str]:
@@ -110,11 +110,10 @@ def worst_pairs(counts: np.ndarray, names: Sequence[str]) -> list[tuple[str, str
     return sorted(pairs, key=lambda pair: -pair[2])[:_MOST_PAIRS]
 
 
-def _final(results: ResultsRecord, run: Path) -> EvalResult:
-    result = results.of("test") or results.of("val")
-    if result is None:
-        raise RunFolderError("this run has no evaluation", where=str(run))
-    return result
+def _final(run: FinishedRun) -> EvalResult:
+    if run.final is None:
+        raise RunFolderError("this run has no evaluation", where=str(run.folder))
+    return run.final
 
 
 def _draw_matrix(drawing: Figure, axes: Axes, counts: np.ndarray, names: list[str]) -> None:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hftune.metrics import LOSS, higher_is_better, is_share
-from hftune.report.history import History, Point, read_history
+from hftune.report.history import History, Point
 from hftune.report.style import BLUE, CYCLE, GREY, MARKERS, ORANGE, figure, note, save_with_svg
-from hftune.train.run_facts import RESULTS_FILE, ResultsRecord, read_results_record
+from hftune.train.run_facts import ResultsRecord
 
 CURVES = "report/learning_curves.png"
 _MOST_METRICS = 4
@@ -22,13 +22,11 @@ _FEW_EPOCHS = 2
 _LEGEND: dict[str, Any] = {"frameon": True, "edgecolor": "none", "framealpha": 0.85}
 
 
-def plot_learning_curves(run: Path) -> Path:
-    """Draw `report/learning_curves.png` in the run folder, of a finished or a running run.
+def plot_learning_curves(run: Path, history: History, results: ResultsRecord | None) -> Path:
+    """Draw `report/learning_curves.png` in the run folder; a run that goes on has no results yet.
 
-    Raises RunFolderError when the run reported nothing, and DiskError.
+    Raises DiskError.
     """
-    history = read_history(run)
-    results = read_results_record(run) if (run / RESULTS_FILE).is_file() else None
     with figure(9.5, 5.6) as drawing:
         drawing.suptitle(f"Learning curves: {run.resolve().name}", x=0.01, ha="left", weight="bold")
         grid = drawing.add_gridspec(2, 2, height_ratios=(3, 1))

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from matplotlib.ticker import PercentFormatter
 
-from hftune.report.history import read_history
+from hftune.report.finished import FinishedRun
 from hftune.report.style import BLUE, ORANGE, figure, save_with_svg
 
 PICTURE = "report/throughput.png"
 
 
-def plot_throughput(run: Path) -> Path | None:
+def plot_throughput(run: FinishedRun) -> Path | None:
     """Draw `report/throughput.png`; None where the run reported no training. Raises DiskError."""
-    points = read_history(run).train
+    points = run.history.train
     if not points:
         return None
     steps = [point.step for point in points]
@@ -27,4 +27,4 @@ def plot_throughput(run: Path) -> Path | None:
         speed.set_ylim(bottom=0)
         for axes in (speed, waiting):
             axes.set_xlabel("Step")
-        return save_with_svg(drawing, run / PICTURE)
+        return save_with_svg(drawing, run.folder / PICTURE)

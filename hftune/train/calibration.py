@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hftune.core import ProblemName
 from hftune.train.predictions import Predictions, read_predictions
 from hftune.train.run_facts import read_model_record
 
@@ -60,11 +61,21 @@ def in_words(found: Calibration) -> str:
 def calibration_of(run: Path) -> Calibration | None:
     """Give the calibration of a run's best weights; None where it kept no such predictions.
 
-    Judged on the test split where there is one, and fitted on validation. With several labels per
-    image every class of every image counts as one answer of yes or no.
+    Raises RunFolderError.
     """
     problem = read_model_record(run).problem
     val, test = read_predictions(run, "val"), read_predictions(run, "test")
+    return calibrate(problem, val=val, test=test)
+
+
+def calibrate(
+    problem: ProblemName, *, val: Predictions | None, test: Predictions | None
+) -> Calibration | None:
+    """Give the calibration of what was said; None without validation, and of numbers.
+
+    Judged on the test split where there is one, and fitted on validation. With several labels per
+    image every class of every image counts as one answer of yes or no.
+    """
     if problem == "regression" or val is None:
         return None
     judged = test or val

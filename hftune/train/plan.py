@@ -21,6 +21,7 @@ from hftune.recipe.schema import Component, Recipe, SaveRecipe, TrainRecipe
 from hftune.recipe.show import digest as recipe_digest
 from hftune.train.average import settle_swa
 from hftune.train.compiled import check_compiler
+from hftune.train.depth_rates import rates_by_depth
 from hftune.train.trackers import check_trackers
 from hftune.train.world import World, choose_precision
 from hftune.units import parse_duration, parse_span
@@ -137,6 +138,7 @@ def plan_to_json(plan: RunPlan, model: Model) -> dict[str, object]:
                 }
                 for group in plan_groups(plan, model, phase)
             ],
+            "depths": rates_by_depth(plan_groups(plan, model, phase), model),
         }
         for phase in plan.phases
     ]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hftune.report.calibration import plot_calibration
+from hftune.report.finished import read_finished
 from hftune.train.calibration import (
     calibration_of,
     fit_temperature,
@@ -57,7 +58,7 @@ def test_with_several_labels_each_class_is_an_answer_of_yes_or_no() -> None:
 def test_a_run_is_judged_on_test_and_fitted_on_validation(make_run: Callable[..., Path]) -> None:
     run = make_run()
     assert calibration_of(run) is None
-    assert plot_calibration(run) is None
+    assert plot_calibration(read_finished(run)) is None
     write_predictions(run, drawn(3.0))
     same = calibration_of(run)
     assert same is not None
@@ -69,7 +70,7 @@ def test_a_run_is_judged_on_test_and_fitted_on_validation(make_run: Callable[...
     assert (found.split, found.fitted_on) == ("test", "val")
     assert found.temperature == same.temperature
     assert found.scaled.error < 0.02 < 0.1 < found.plain.error
-    path = plot_calibration(run)
+    path = plot_calibration(read_finished(run))
     assert path is not None
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
 

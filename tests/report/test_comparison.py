@@ -4,13 +4,14 @@ import pytest
 from PIL import Image
 
 from hftune.errors import RequestError
-from hftune.report.comparison import comparison_table, plot_comparison, read_arms
+from hftune.report.comparison import comparison_table, plot_comparison
+from hftune.report.finished import read_several
 from tests.finished import write_finished_run
 
 
 @pytest.fixture
 def arms(tmp_path):
-    return read_arms([write_finished_run(tmp_path / name) for name in ("tuned", "scratch")])
+    return read_several([write_finished_run(tmp_path / name) for name in ("tuned", "scratch")])
 
 
 def test_the_table_has_a_row_per_run_and_the_runs_own_numbers(arms):
@@ -35,4 +36,4 @@ def test_the_picture_is_drawn(arms, tmp_path):
 def test_the_same_run_twice_is_refused(tmp_path):
     run = write_finished_run(tmp_path / "tuned")
     with pytest.raises(RequestError, match="named twice"):
-        read_arms([run, run])
+        read_several([run, run])

@@ -9,12 +9,12 @@ from hftune.core import EvalResult
 from hftune.errors import RunFolderError
 from hftune.report.confusion import shorten, weakest, worst_pairs
 from hftune.report.curves import metric_names
-from hftune.report.history import Point
+from hftune.report.finished import read_finished
+from hftune.report.history import Point, read_history
 from hftune.report.plots import (
     draw_report,
     plot_confusion,
     plot_learning_curves,
-    plot_per_class,
 )
 
 
@@ -43,16 +43,16 @@ def test_with_several_labels_there_is_no_confusion_picture(make_run):
     names = ["learning_curves.png", "throughput.png", "per_class.png"]
     assert [path.name for path in draw_report(run)] == names
     with pytest.raises(RunFolderError) as caught:
-        plot_confusion(run)
+        plot_confusion(read_finished(run))
     assert "plot_per_class" in str(caught.value)
 
 
 def test_a_running_run_has_curves_already(make_run):
     run = make_run()
     (run / "results.json").unlink()
-    assert drawn_share(plot_learning_curves(run)) > 0.01
+    assert drawn_share(plot_learning_curves(run, read_history(run), None)) > 0.01
     with pytest.raises(RunFolderError, match=r"no results\.json"):
-        plot_per_class(run)
+        draw_report(run)
 
 
 def test_curves_before_the_first_evaluation(make_run):
@@ -61,7 +61,7 @@ def test_curves_before_the_first_evaluation(make_run):
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if json.loads(line)["kind"] == "train"][:3]
     (run / "metrics.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    assert drawn_share(plot_learning_curves(run)) > 0.01
+    assert drawn_share(plot_learning_curves(run, read_history(run), None)) > 0.01
 
 
 def test_many_classes_are_drawn_in_a_picture_of_bounded_size(make_run):

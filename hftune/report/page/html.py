@@ -12,6 +12,9 @@ _HEAD = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _IDS = re.compile(r'(\bid="|xlink:href="#|url\(#)')
 # Colours of a picture that are the page's; those of what is drawn stay.
 _COLORS = {INK: "text", GREY: "faint", GRID: "line", GROUND: "panel"}
+# Small pictures do not fill a wide page: letters would have another size in each.
+_ENLARGED = 1.15
+_WIDTH = re.compile(r'<svg\b[^>]*? width="([0-9.]+)pt"')
 _SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*" height="[^"]*"|(<svg\b[^>]*?) height="[^"]*"')
 
 
@@ -38,8 +41,11 @@ def facts(values: Mapping[str, str]) -> str:
     return f"<dl>\n{rows}\n</dl>" if rows else ""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a table whose first column names the row; it scrolls by itself on a narrow screen."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str) -> str:
+    """Give a table whose first column names the row.
+
+    On a narrow screen it scrolls by itself, also by keyboard.
+    """
     names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = "\n".join(
         f'<tr><th scope="row">{escape(first)}</th>'
@@ -48,7 +54,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for first, *cells in rows
     )
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{names}</tr></thead>\n'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f"<table>\n<caption>{escape(caption)}</caption>\n<thead><tr>{names}</tr></thead>\n"
         f"<tbody>\n{lines}\n</tbody></table></div>"
     )
 
@@ -64,6 +71,11 @@ def bars(rows: Iterable[tuple[str, float, str]]) -> str:
     return f'<div class="bars">\n{lines}\n</div>' if lines else ""
 
 
+def folded(summary: str, content: str) -> str:
+    """Give content that opens on request."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
 def picture(path: Path, *, says: str, key: str) -> str:
     """Give an SVG file in the page's own colours; '' where there is no such file.
 
@@ -73,25 +85,44 @@ def picture(path: Path, *, says: str, key: str) -> str:
         return ""
     drawn = _HEAD.sub("", path.read_text(encoding="utf-8"))
     drawn = _IDS.sub(rf"\g<1>{key}-", drawn)
+    width = _WIDTH.search(drawn)
     drawn = _SIZE.sub(lambda found: found[1] or found[2], drawn, count=1)
     for color, name in _COLORS.items():
         drawn = re.sub(color, f"var(--{name})", drawn, flags=re.IGNORECASE)
-    return f'<figure role="img" aria-label="{escape(says)}">\n{drawn}\n</figure>'
+    # The frame scrolls on a narrow screen, also by keyboard; the drawing within is the image.
+    most = f' style="max-width:{float(width[1]) * _ENLARGED:.0f}pt"' if width else ""
+    drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{escape(says)}"{most}', 1)
+    return f'<figure tabindex="0">\n{drawn}\n</figure>'
 
 
-def photograph(jpeg: bytes, *, says: str) -> str:
-    """Give a JPEG as a part of the page."""
+def photograph(jpeg: bytes, *, says: str, caption: str = "") -> str:
+    """Give a JPEG as a part of the page; a caption has a swatch's place below it."""
     encoded = base64.b64encode(jpeg).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{encoded}" alt="{escape(says)}">'
+    image = f'<img src="data:image/jpeg;base64,{encoded}" alt="{escape(says)}" loading="lazy">'
+    below = f"<span>{escape(caption)}</span>" if caption else ""
+    return f'<div class="view">{image}{below}</div>'
 
 
-def card(image: str, *lines: str) -> str:
-    """Give an image with lines of text below."""
+def card(views: Iterable[str], lines: Sequence[str], name: str) -> str:
+    """Give images side by side, with lines of text below and the name of the file last."""
     texts = "".join(f"<span>{escape(line)}</span>" for line in lines)
-    return f'<div class="card">{image}{texts}</div>'
+    shown = "".join(views)
+    return (
+        f'<li class="card"><div class="views">{shown}</div>{texts}'
+        f'<span class="name">{escape(name)}</span></li>'
+    )
 
 
-def gallery(cards: Iterable[str]) -> str:
-    """Give cards side by side, as many as fit."""
+def gallery(cards: Iterable[str], *, views: int) -> str:
+    """Give cards side by side, as many as fit; each has up to `views` images."""
     shown = "\n".join(cards)
-    return f'<div class="gallery">\n{shown}\n</div>' if shown else ""
+    return f'<ul class="gallery of-{views}">\n{shown}\n</ul>' if shown else ""
+
+
+def scale(colors: Sequence[str], *, least: str, most: str) -> str:
+    """Give the colours of a map in a row, from `least` to `most`."""
+    return (
+        f'<p class="scale"><span>{escape(least)}</span>'
+        f'<span class="ramp" style="background:linear-gradient(90deg,{",".join(colors)})"></span>'
+        f"<span>{escape(most)}</span></p>"
+    )

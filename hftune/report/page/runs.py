@@ -6,23 +6,18 @@ from hftune.core import EvalResult
 from hftune.hub.card_audit import audit_lines
 from hftune.hub.card_text import metric_interval, metric_name, split_title
 from hftune.metrics import is_share
-from hftune.recipe import load_recipe
-from hftune.report.page.html import bars, facts, paragraph, picture, section, table
-from hftune.train.calibration import calibration_of, in_words
-from hftune.train.run_facts import (
-    DataRecord,
-    ModelRecord,
-    ResultsRecord,
-    read_data_record,
-    read_model_record,
-    read_results_record,
-)
+from hftune.report.finished import FinishedRun
+from hftune.report.page.html import bars, facts, folded, paragraph, picture, section, table
+from hftune.train.calibration import in_words
+from hftune.train.run_facts import DataRecord, ResultsRecord
 from hftune.units import format_duration
 
-_MOST_CLASSES = 60
+# Bars that are shown at once; the others open on request.
+_MOST_BARS = 16
 # Picture, title of its section, and what it shows for who does not see it.
 _PICTURES = (
     ("learning_curves", "Curves", "Loss, metrics, learning rate and speed over the run"),
+    ("depth_rates", "Rate at every depth", "The learning rate of each depth, and what was frozen"),
     ("throughput", "Speed", "Images per second, and the share of the time waiting for data"),
     ("confusion", "Confusion", "Which class is taken for which"),
     ("agreement", "Agreement", "Predicted against true numbers"),
@@ -30,28 +25,27 @@ _PICTURES = (
 )
 
 
-def run_sections(run: Path, key: str) -> list[str]:
+def run_sections(run: FinishedRun, key: str) -> list[str]:
     """Give the sections of a run, its pictures drawn already; `key` is its own on the page."""
-    model, data = read_model_record(run), read_data_record(run)
-    results = read_results_record(run)
     pictures = [
-        section(title, picture(run / "report" / f"{name}.svg", says=says, key=f"{key}-{name}"))
+        section(
+            title, picture(run.folder / "report" / f"{name}.svg", says=says, key=f"{key}-{name}")
+        )
         for name, title, says in _PICTURES
     ]
     return [
-        section("Run", facts(run_facts(run, model, data, results))),
-        section("Results", results_table(results)),
+        section("Run", facts(run_facts(run))),
+        section("Results", results_table(run.results)),
         *pictures,
         _calibration(run, key),
-        _data(data),
+        _data(run.data),
     ]
 
 
-def run_facts(
-    run: Path, model: ModelRecord, data: DataRecord, results: ResultsRecord
-) -> dict[str, str]:
+def run_facts(run: FinishedRun) -> dict[str, str]:
     """Give a run in short texts by name."""
-    recipe, base = load_recipe(run / "recipe.yaml"), model.base
+    model, data, results = run.model, run.data, run.results
+    recipe, base = run.recipe, model.base
     trained = "; ".join(
         f"steps {phase.start} to {phase.stop}: {phase.label}" for phase in results.phases
     )
@@ -59,19 +53,26 @@ def run_facts(
         "Backbone": (base.hub_id or base.repo_id or model.architecture)
         + ("" if base.pretrained else ", from scratch"),
         "Data": data.facts.repo_id or Path(data.facts.path or "local images").name,
-        "Classes": str(len(model.label_names)),
+        "Number": model.label_names[0] if model.labels.numeric else "",
+        "Classes": "" if model.labels.numeric else f"{len(model.label_names):,}",
         "Images": ", ".join(f"{name} {split.count:,}" for name, split in data.splits.items()),
         "Input": f"{model.input_spec.width} x {model.input_spec.height} pixels",
         "Trained": trained,
         "Optimizer": f"{recipe.optim.method.name}, peak rate {recipe.optim.lr:g}",
         "Schedule": recipe.optim.schedule.name,
-        "Length": f"{results.steps:,} steps, {results.epochs:.4g} epochs",
+        "Length": _length(results),
         "Batch size": str(recipe.train.batch_size),
         "Time": format_duration(results.seconds),
         "Speed": f"{results.images_per_second:.1f} images/s",
         "Best weights": f"step {results.best_step}, by {results.best_metric.replace('_', ' ')}",
         "Parameters": f"{results.num_parameters:,}",
     }
+
+
+def _length(results: ResultsRecord) -> str:
+    unit = "epoch" if results.epochs == 1 else "epochs"
+    early = ", ended early" if results.ended_early else ""
+    return f"{results.steps:,} steps, {results.epochs:.4g} {unit}{early}"
 
 
 def results_table(results: ResultsRecord) -> str:
@@ -87,7 +88,7 @@ def results_table(results: ResultsRecord) -> str:
         ]
         for one in results.evaluations
     ]
-    return table(head, rows)
+    return table(head, rows, caption="Metrics of the best weights on each split")
 
 
 def _value(result: EvalResult, name: str) -> str:
@@ -101,12 +102,12 @@ def _value(result: EvalResult, name: str) -> str:
     return shown if interval is None else f"{shown} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
-def _calibration(run: Path, key: str) -> str:
-    found = calibration_of(run)
+def _calibration(run: FinishedRun, key: str) -> str:
+    found = run.calibration
     if found is None:
         return ""
     drawn = picture(
-        run / "report" / "calibration.svg",
+        run.folder / "report" / "calibration.svg",
         says="Share of right answers against their score, before and after scaling",
         key=f"{key}-calibration",
     )
@@ -119,11 +120,12 @@ def _data(data: DataRecord) -> str:
     counts = data.splits["train"].per_class if "train" in data.splits else {}
     if counts:
         most = max(1, *counts.values())
-        shown = sorted(counts.items(), key=lambda pair: -pair[1])[:_MOST_CLASSES]
+        ranked = sorted(counts.items(), key=lambda pair: -pair[1])
+        rows = [(name, number / most, f"{number:,}") for name, number in ranked]
         parts.append("<h3>Training images of each class</h3>")
-        parts.append(bars((name, number / most, f"{number:,}") for name, number in shown))
-        if len(counts) > len(shown):
-            parts.append(paragraph(f"and {len(counts) - len(shown)} more classes"))
+        parts.append(bars(rows[:_MOST_BARS]))
+        if rest := rows[_MOST_BARS:]:
+            parts.append(folded(f"{len(rest):,} more classes", bars(rest)))
     if data.facts.audit is not None:
         parts.append("<h3>Images in several splits</h3>")
         parts += [paragraph(line) for line in audit_lines(data.facts.audit)]

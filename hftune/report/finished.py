@@ -1,0 +1,93 @@
+"""A finished run as the report sees it: each of its files read once, at its first use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hftune.core import EvalResult
+from hftune.errors import RequestError
+from hftune.recipe import load_recipe
+from hftune.recipe.schema import Recipe
+from hftune.report.history import History, read_history
+from hftune.train.average_record import SOUP_FILE
+from hftune.train.calibration import Calibration, calibrate
+from hftune.train.predictions import Predictions, read_predictions
+from hftune.train.run_facts import (
+    DataRecord,
+    ModelRecord,
+    ResultsRecord,
+    read_data_record,
+    read_model_record,
+    read_results_record,
+)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder, what was trained, and what came out."""
+
+    folder: Path
+    model: ModelRecord
+    results: ResultsRecord
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
+
+    @property
+    def is_soup(self) -> bool:
+        """Whether it was mixed from other runs, and so has no course of its own."""
+        return (self.folder / SOUP_FILE).is_file()
+
+    @property
+    def final(self) -> EvalResult | None:
+        """The evaluation of the test split, or of validation where there is none."""
+        return self.results.of("test") or self.results.of("val")
+
+    @property
+    def final_said(self) -> Predictions | None:
+        """What was said about the images of `final`."""
+        return None if self.final is None else self.predictions.get(self.final.split)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe. Raises RecipeError."""
+        return load_recipe(self.folder / "recipe.yaml")
+
+    @cached_property
+    def data(self) -> DataRecord:
+        """Where images came from, and the splits. Raises RunFolderError."""
+        return read_data_record(self.folder)
+
+    @cached_property
+    def history(self) -> History:
+        """What was reported while it trained. Raises RunFolderError."""
+        return read_history(self.folder)
+
+    @cached_property
+    def predictions(self) -> dict[str, Predictions]:
+        """What the best weights said, by split, as far as it was kept. Raises RunFolderError."""
+        found = {name: read_predictions(self.folder, name) for name in ("val", "test")}
+        return {name: said for name, said in found.items() if said is not None}
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How often scores are right; None where no predictions were kept."""
+        said = self.predictions
+        return calibrate(self.model.problem, val=said.get("val"), test=said.get("test"))
+
+
+def read_finished(folder: Path) -> FinishedRun:
+    """Read a finished run. Raises RunFolderError."""
+    return FinishedRun(
+        folder=folder, model=read_model_record(folder), results=read_results_record(folder)
+    )
+
+
+def read_several(folders: Sequence[Path]) -> tuple[FinishedRun, ...]:
+    """Read finished runs. Raises RunFolderError, and RequestError for the same run twice."""
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise RequestError("a run is named twice", found=", ".join(map(str, folders)))
+    return tuple(map(read_finished, folders))
