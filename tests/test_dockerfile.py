@@ -83,6 +83,7 @@ def test_the_build_receives_all_that_the_package_is_made_of_and_nothing_more() -
 def test_a_stop_reaches_the_trainer_and_root_is_not_needed() -> None:
     last = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.search(r'^ENTRYPOINT \["tini", "--", "hftune"\]$', last, re.MULTILINE)
+    assert re.search(r"^STOPSIGNAL SIGTERM$", last, re.MULTILINE)  # a base may ask for another
     users = re.findall(r"^USER (\S+)$", last, re.MULTILINE)
     assert users == ["1000:1000"]  # a number: Kubernetes checks that it is not root's
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hftune.units import parse_size
+
 PROGRAMS = ("docker", "podman")
 NAME = "hftune-test"  # what images, containers and volumes of these tests are called by
 READY_SECONDS = 600  # an image of 6 GB on a slow disk needs some of that
@@ -64,7 +66,7 @@ class Engine:
         form = "{{.Size}}\t{{.CreatedBy}}"
         lines = self.ask("history", "--no-trunc", "--human=false", "--format", form, tag)
         found = [line.split("\t", 1) for line in lines.splitlines()]
-        layers = [Layer(size=int(size), made_by=made_by) for size, made_by in reversed(found)]
+        layers = [Layer(size=in_bytes(size), made_by=by) for size, by in reversed(found)]
         return [layer for layer in layers if layer.size]
 
     def run(self, tag: str, words: Sequence[str], *, options: Sequence[str] = ()) -> Ended:
@@ -135,6 +137,11 @@ class Container:
     def state(self) -> dict[str, Any]:
         """Give whether it runs, and how it ended."""
         return self.engine.inspect(self.name)["State"]
+
+
+def in_bytes(size: str) -> int:
+    """Read a size as Docker gives it, in bytes, or as Podman does, such as '5.55 GB'."""
+    return int(size) if size.isdigit() else parse_size(size)
 
 
 def find_engine() -> Engine | str:
