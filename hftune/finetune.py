@@ -31,7 +31,7 @@ from hftune.train.loop import train
 from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
 from hftune.train.mirror import restore_from_hub
 from hftune.train.old_classes import ask_base
-from hftune.train.plan import make_plan
+from hftune.train.plan import make_plan, next_phase
 from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
 from hftune.train.run_facts import ResultsRecord
@@ -120,8 +120,7 @@ def train_and_judge(
     ask_base(plan, model, splits, run=run)
     best = BestOutputs()
     progress = train(plan, model, splits, run, gives_up=gives_up, best=best)
-    over = progress.step == plan.total_steps or progress.ended_early
-    if not over or owes_average(plan, progress):
+    if next_phase(plan, progress) is not None or owes_average(plan, progress):
         raise Stopped(
             f"stopped after step {progress.step} of {plan.total_steps}; a checkpoint is kept",
             where=str(run),
