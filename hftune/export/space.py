@@ -4,7 +4,7 @@ The app needs timm and gradio, not hftune. It loads one commit of the model.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hftune.errors import RequestError
 from hftune.export.samples import SAMPLES
 from hftune.files import write_json, write_text
 from hftune.hub.card import read_license
-from hftune.hub.client import settings_from_environment
+from hftune.hub.client import HubSettings, settings_from_environment
 from hftune.hub.contents import CARD
 from hftune.hub.push import PushPlan, PushTarget, carry_out, plan_push
 from hftune.hub.space import SpaceFacts, space_card
@@ -63,21 +63,27 @@ def write_space(model: RepoRef, folder: Path) -> None:
     write_text(folder / CARD, space_card(facts, folder))
 
 
-def push_space(model: RepoRef, target: PushTarget) -> PushedSpace:
+def push_space(
+    model: RepoRef, target: PushTarget, *, settings: HubSettings | None = None
+) -> PushedSpace:
     """Publish a Space that shows `model` as one commit; the Space is made if it is missing.
 
     What its users changed there is kept. Raises what `write_space` and `push` do.
     """
-    settings = settings_from_environment()
+    settings = settings or settings_from_environment()
     with tempfile.TemporaryDirectory(prefix="hftune-space-") as scratch:
-        plan = plan_space(model, target, Path(scratch) / "space")
-        return PushedSpace(ref=carry_out(plan, settings), kept=plan.kept)
+        plan = plan_space(model, target, Path(scratch) / "space", settings=settings)
+        ref = replace(carry_out(plan, settings), folder=None)  # which is gone in a moment
+    return PushedSpace(ref=ref, kept=plan.kept)
 
 
-def plan_space(model: RepoRef, target: PushTarget, folder: Path) -> PushPlan:
+def plan_space(
+    model: RepoRef, target: PushTarget, folder: Path, *, settings: HubSettings | None = None
+) -> PushPlan:
     """Write a Space into `folder` and say what a push of it would do."""
     write_space(model, folder)
-    return plan_push(folder, target, message=f"Show {model.repo_id} at {model.commit}")
+    words = f"Show {model.repo_id} at {model.commit}"
+    return plan_push(folder, target, message=words, settings=settings)
 
 
 def _about(model: RepoRef, classifier: Classifier) -> dict[str, Any]:
