@@ -5,6 +5,7 @@ around the block, and other keys, stay.
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,13 +32,21 @@ __all__ = [
     "write_card",
 ]
 
+logger = logging.getLogger(__name__)
+
 BEGIN = "<!-- hftune: begin. Written anew at every push; text before and after it is kept. -->"
 END = "<!-- hftune: end -->"
 TAGS = ("image-classification", "timm", "transformers", "hftune")
 
+# Metadata that differs from an earlier push only where somebody changed it.
+_SETTLED = (
+    *("library_name", "pipeline_tag", "license", "license_name", "license_link"),
+    *("base_model", "base_model_relation", "datasets"),
+)
+
 _BEGIN = re.compile(r"<!-- hftune: begin\b")
 # As the Hub itself finds the metadata of a README.
-_FRONT = re.compile(r"\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
+_FRONT = re.compile(r"\ufeff?\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 _MOST_DEPTH = 32
 _LOCAL_DATA = "imagefolder"
 
@@ -55,11 +64,16 @@ def write_card(facts: CardFacts, existing: str | None) -> str:
 def keep_user_text(card: str, existing: str) -> str:
     """Give `card` with what a user added in `existing`: text around our block, keys, tags.
 
-    Where `existing` has no block of ours, all of its text follows the block. Raises PublishError
-    when the metadata of one of them cannot be read.
+    Where `existing` has no whole block of ours, all of its text follows the block. Of a key that
+    both have ours is written, which is logged for those that no training changes. Raises
+    PublishError when the metadata of one of them cannot be read.
     """
     ours, our_body = _split(card)
     theirs, their_body = _split(existing)
+    for key in _SETTLED:
+        if key in ours and theirs.get(key, ours[key]) != ours[key]:
+            logger.warning("the card says %s: %s, written is %s", key, theirs[key], ours[key])
+    theirs = _without_outdated(theirs, ours)
     tags = [*_as_list(ours.get("tags")), *_as_list(theirs.get("tags"))]
     merged = ours | {key: value for key, value in theirs.items() if key not in ours}
     if tags:
@@ -75,6 +89,22 @@ def keep_user_text(card: str, existing: str) -> str:
     else:
         body = our_body
     return _join(merged, body)
+
+
+def _without_outdated(theirs: dict[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what an earlier push wrote and this one has nothing in place of."""
+    drop = {"license_name", "license_link"} if "license" in ours else set()
+    kept = {key: value for key, value in theirs.items() if key not in drop}
+    widget = kept.get("widget")
+    if isinstance(widget, list):
+        kept["widget"] = [item for item in widget if not _is_sample(item)]
+        if not kept["widget"]:
+            del kept["widget"]
+    return kept
+
+
+def _is_sample(item: object) -> bool:
+    return isinstance(item, dict) and str(item.get("src")).startswith("samples/")
 
 
 def read_metadata(text: str) -> dict[str, Any]:
