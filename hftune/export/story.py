@@ -11,6 +11,7 @@ from hftune.export.license import license_facts
 from hftune.export.pace import share_waiting
 from hftune.export.terms import terms_of
 from hftune.hub.card_facts import CardFacts, WidgetSample
+from hftune.hub.card_head import head_line
 from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Component, Recipe
 from hftune.train.calibration import calibration_of, in_words
@@ -63,6 +64,7 @@ def card_facts(
         calibration_picture=pictures.calibration,
         tags=PROBLEMS[facts.model.problem].hub_tags,
         frozen=frozen_facts(facts),
+        old_classes=facts.results.old_classes,
         limits=tuple(_limits(facts)),
     )
 
@@ -78,6 +80,8 @@ def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
         f"weight decay {optim.weight_decay:g}",
         "Schedule": _component(optim.schedule),
     }
+    if facts.model.head is not None:
+        rows["Head at first"] = head_line(facts.model.head, facts.labels)
     if optim.layer_decay is not None and optim.layer_decay < 1:
         rows["Rate per depth"] = f"times {optim.layer_decay:g} for each layer from the head down"
     if optim.ema is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from hftune.hub.card_audit import audit_section
 from hftune.hub.card_facts import CardFacts
 from hftune.hub.card_frozen import frozen_section
+from hftune.hub.card_head import old_classes_section
 from hftune.hub.card_number import number_limit, number_section, number_sentence
 from hftune.hub.card_table import cell, folded, table
 from hftune.hub.card_text import class_section, headline, results_section, split_title
@@ -23,6 +24,7 @@ def human_part(facts: CardFacts) -> str:
         _labels(facts),
         results_section(facts),
         class_section(facts),
+        old_classes_section(facts.old_classes, facts.labels),
         _calibration(facts),
         usage_section(facts),
         _training(facts),

@@ -9,6 +9,7 @@ from hftune.core import (
     EvalResult,
     InputSpec,
     LabelSpace,
+    OldClasses,
     ProblemName,
 )
 
@@ -80,7 +81,8 @@ class CardFacts:
     short row name ("Optimizer") to its text ("adamw, rate 1e-3"). `versions` maps a package to its
     version. `picture` (of what is taken for what), `curves` and `calibration_picture` are paths in
     the repository; `calibration` says how far scores can be believed. `tags` come after those of
-    every card. `frozen` is None where everything trained.
+    every card. `frozen` is None where everything trained. `old_classes` say what became of the
+    classes that the base told apart, where all of them are here.
     """
 
     run: str
@@ -104,5 +106,6 @@ class CardFacts:
     calibration_picture: str | None = None
     tags: tuple[str, ...] = ()
     frozen: FrozenFacts | None = None
+    old_classes: tuple[OldClasses, ...] = ()
     limits: tuple[str, ...] = ()
     summary: str | None = None

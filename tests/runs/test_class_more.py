@@ -80,3 +80,9 @@ def test_the_old_classes_are_known_at_once_and_compared_in_the_end(
         "classes of the base, val", "classes of the base, test",
     ]  # fmt: skip
     assert first.run == second.run
+
+    card = (build_artifact(tmp_path / "second").folder / "README.md").read_text(encoding="utf-8")
+    assert (
+        "| Head at first | the base's rows for 2 of 3 classes (Light from 'light', dark); " in card
+    )
+    assert "told these 2 classes apart already, to which 1 came." in card
