@@ -184,7 +184,7 @@ def package(recipe: Recipe, run: Path, results: ResultsRecord) -> Finished:
     words = f"Fine-tune {recipe.run} with hftune"
     with Outside() as outside:
         draw_report(run)
-        artifact = build_artifact(run, repo_id=recipe.hub.push_to)
+        artifact = build_artifact(run, repo_id=recipe.hub.push_to, revision=recipe.hub.revision)
         if recipe.hub.push_to is None:
             verify_folder(artifact, outside)
             return Finished(run=run, results=results, artifact=artifact)

@@ -74,7 +74,7 @@ def command(
     from hftune.export.publish import publish
     from hftune.export.space import push_space
 
-    artifact = build_artifact(run, repo_id=target.repo_id)
+    artifact = build_artifact(run, repo_id=target.repo_id, revision=target.revision)
     if dry_run:
         plan = plan_push(artifact.folder, target, message=words)
         print_plan(plan, card=artifact.card.read_text(encoding="utf-8"), as_json=as_json)

@@ -20,7 +20,7 @@ from hftune.export.pins import pin
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
 from hftune.export.record import published_run
 from hftune.export.samples import SAMPLES, may_share, read_samples, write_jpegs
-from hftune.export.story import Pictures, card_facts
+from hftune.export.story import Pictures, Target, card_facts
 from hftune.files import committed_folder, digest_file, digest_json, write_json, write_text
 from hftune.hub.card import write_card
 from hftune.hub.card_facts import WidgetSample
@@ -50,12 +50,12 @@ class Examples:
     probe: tuple[Image.Image, ...]
 
 
-def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
+def build_artifact(run: Path, *, repo_id: str | None = None, revision: str = "main") -> Artifact:
     """Build `run/artifact` from the run's best weights, whole or not at all.
 
-    `repo_id` is where it will be published, for the card's examples. An artifact that stands there
-    is replaced; what a user wrote in its card around our block stays. The same run gives the same
-    bytes. Raises RunFolderError, WeightsError, PublishError and DiskError.
+    `repo_id` and `revision` are where it will be published, for the card's examples. An artifact
+    that stands there is replaced; what a user wrote in its card around our block stays. The same
+    run gives the same bytes. Raises RunFolderError, WeightsError, PublishError and DiskError.
     """
     facts = read_run(run)
     recipe = _read_recipe(run)
@@ -74,7 +74,7 @@ def build_artifact(run: Path, *, repo_id: str | None = None) -> Artifact:
         card = card_facts(
             facts,
             recipe,
-            repo_id=repo_id,
+            target=Target(repo_id=repo_id, revision=revision),
             samples=examples.widget,
             pictures=Pictures(
                 confusion=_copy_picture(run, folder, CONFUSION),

@@ -22,6 +22,14 @@ from hftune.units import format_duration
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where the card will stand: a repository and the branch there; None while that is open."""
+
+    repo_id: str | None
+    revision: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pictures:
     """Where the card's pictures lie in the repository; None for those that there are not.
 
@@ -37,7 +45,7 @@ def card_facts(
     facts: RunFacts,
     recipe: Recipe,
     *,
-    repo_id: str | None,
+    target: Target,
     samples: Sequence[WidgetSample],
     pictures: Pictures,
 ) -> CardFacts:
@@ -45,7 +53,8 @@ def card_facts(
     calibration = calibration_of(facts.folder)
     return CardFacts(
         run=recipe.run,
-        repo_id=repo_id,
+        repo_id=target.repo_id,
+        revision=target.revision,
         problem=facts.model.problem,
         labels=facts.labels,
         input_spec=facts.model.input_spec,

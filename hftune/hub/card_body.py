@@ -94,7 +94,7 @@ def _training(facts: CardFacts) -> str:
     )
     recipe = (
         "The whole recipe, with the commits of backbone and data, is in `hftune/recipe.yaml`."
-        + (f" Train it again: `hftune reproduce {facts.repo_id}`." if facts.repo_id else "")
+        + (f" Train it again: `hftune reproduce {facts.place}`." if facts.repo_id else "")
     )
     curves = f"\n\n![Learning curves]({facts.curves})" if facts.curves else ""
     return "## Training\n\n" + table(["Setting", "Value"], rows) + f"{curves}\n\n{recipe}"

@@ -73,7 +73,8 @@ class FrozenFacts:
 class CardFacts:
     """Everything the card says. Mappings are shown in their own order.
 
-    `repo_id` is None while no target is known: the examples then name the folder. `counts` maps a
+    `repo_id` is None while no target is known: the examples then name the folder; `revision` is the
+    branch there. `counts` maps a
     split's name to its number of images. `results` holds one evaluation per split, of the weights
     that are published. `intervals` maps (split, metric) to a 95% interval of the bootstrap; where a
     metric is a share of right answers and none is given, as when all are right or the predictions
@@ -109,3 +110,11 @@ class CardFacts:
     old_classes: tuple[OldClasses, ...] = ()
     limits: tuple[str, ...] = ()
     summary: str | None = None
+    revision: str = "main"
+
+    @property
+    def place(self) -> str:
+        """Where the model is, as hftune and timm name it: with its branch, unless that is main."""
+        if self.repo_id is None:
+            return "THIS_FOLDER"
+        return self.repo_id if self.revision == "main" else f"{self.repo_id}@{self.revision}"

@@ -7,8 +7,8 @@ _MODES = {1: "L", 3: "RGB"}
 
 def usage_section(facts: CardFacts) -> str:
     """Give the section with an example for each reader that can run the model."""
-    source = f"hf-hub:{facts.repo_id}" if facts.repo_id else "local-dir:THIS_FOLDER"
-    place = facts.repo_id or "THIS_FOLDER"
+    place = facts.place
+    source = f"hf-hub:{place}" if facts.repo_id else f"local-dir:{place}"
     mode = _MODES.get(facts.input_spec.channels, "RGB")
     parts = [
         "## How to use",
@@ -25,7 +25,7 @@ image = Image.open("image.jpg").convert("{mode}")
 with torch.inference_mode():
 {_reading(facts)}
 ```""",
-        _with_transformers(facts, place),
+        _with_transformers(facts),
         f"With hftune: `hftune predict {place} image.jpg`",
     ]
     return "\n\n".join(parts)
@@ -46,7 +46,7 @@ for position in scores.argsort(descending=True)[:5]:
     print(f"{{names[position]}}: {{scores[position]:.3f}}")"""
 
 
-def _with_transformers(facts: CardFacts, place: str) -> str:
+def _with_transformers(facts: CardFacts) -> str:
     channels = facts.input_spec.channels
     if channels != 3:
         return (
@@ -54,12 +54,14 @@ def _with_transformers(facts: CardFacts, place: str) -> str:
             " run this model."
         )
     # Said outright: a single output may get a sigmoid otherwise.
-    plain = ', function_to_apply="none"' if facts.labels.numeric else ""
+    options = ', function_to_apply="none"' if facts.labels.numeric else ""
+    if facts.revision != "main":
+        options = f', revision="{facts.revision}"{options}'
     return f"""With transformers:
 
 ```python
 from transformers import pipeline
 
-classify = pipeline("image-classification", model="{place}"{plain})
+classify = pipeline("image-classification", model="{facts.repo_id or facts.place}"{options})
 print(classify("image.jpg"))
 ```"""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hftune.core import BaseFacts, InputSpec, LabelSpace, Model, RepoRef, WeightsReport
 from hftune.errors import ModelError
 from hftune.files import user_path
+from hftune.hub.base_terms import OtherTerms, read_other_terms
 from hftune.hub.card import read_license
 from hftune.model.construct import construct, image_size, is_runtime, shaping_args
 from hftune.model.head import centre_head, pick_rows, start_head
@@ -237,12 +238,17 @@ def _base_facts(
     """Record the origin. Weights from elsewhere, or none, have no Hub name and no licence here."""
     known = source if recipe.pretrained and recipe.weights is None else None
     folder = known.folder if known is not None else None
+    stated = read_license(folder) if folder is not None else None
+    other = read_other_terms(folder) if folder is not None and stated == "other" else OtherTerms()
     return BaseFacts(
         architecture=config.architecture,
         repo_id=source.repo_id if source is not None else None,
         hub_id=config.hub_id if known is not None else None,
         commit=source.commit if source is not None else None,
-        license=read_license(folder) if folder is not None else None,
+        license=stated,
+        license_name=other.name,
+        license_link=other.link,
+        license_text=other.text,
         pretrained=recipe.pretrained,
         pretrained_cfg=config.pretrained_cfg,
         model_args={key: value for key, value in args.items() if not is_runtime(key)},

@@ -208,7 +208,17 @@ def test_long_tables_are_folded() -> None:
     ("change", "present", "absent"),
     [
         ({}, ('"hf-hub:org/Cells"', "softmax(-1)", 'model="org/Cells"'), ("sigmoid",)),
-        ({"repo_id": None}, ("local-dir:THIS_FOLDER",), ("hf-hub:",)),
+        ({"repo_id": None}, ("local-dir:THIS_FOLDER", 'model="THIS_FOLDER"'), ("hf-hub:",)),
+        (
+            {"revision": "trial"},
+            (
+                '"hf-hub:org/Cells@trial"',
+                'model="org/Cells", revision="trial")',
+                "hftune predict org/Cells@trial",
+                "hftune reproduce org/Cells@trial",
+            ),
+            ('model="org/Cells")',),
+        ),
         ({"labels": LabelSpace(names=("x", "y"), multi=True)}, ("sigmoid()",), ("softmax",)),
         (
             {"input_spec": replace(SPEC, channels=1)},
