@@ -6,6 +6,7 @@ import sys
 import threading
 import traceback
 from types import TracebackType
+from typing import TextIO
 
 # What stands for a secret, and how much of it may be shown. Tokens of the Hub, and those that a
 # machine is given by OpenID Connect; whatever is sent as a token; user name and password in an
@@ -32,7 +33,7 @@ def configure(*, rank: int = 0, debug: bool = False) -> None:
     root logger and the class of all records.
     """
     level = logging.DEBUG if debug else logging.INFO if rank == 0 else logging.WARNING
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     prefix = "" if rank == 0 else f"[rank {rank}] "
     handler.setFormatter(_Formatter(prefix))
     root = logging.getLogger()
@@ -88,6 +89,18 @@ class _Record(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802  # the standard library's name
         return without_secrets(super().getMessage())
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at that moment: a live view of a run may stand in its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)  # the other one keeps the stream of now
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # an attribute that is never set
+        """The stream of this moment."""
+        return sys.stderr
 
 
 class _Formatter(logging.Formatter):

@@ -38,7 +38,7 @@ HOMES = {
     "matplotlib": ("report/",),
     "optuna": ("tune/study.py",),
     "torchcam": ("report/heat.py",),
-    "tqdm": ("train/",),
+    "trackio": ("train/trackers.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "click": ("cli/",),

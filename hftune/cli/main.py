@@ -23,6 +23,7 @@ from hftune.quick_import import quick_import, set_aside_imported
 from hftune.stop_signals import StopRequested, leave, listening
 from hftune.train.allocator import SWITCH, settle_allocator, settled_allocator
 from hftune.train.liveness import lost_processes, part, speaks
+from hftune.train.status import View, watched_by
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,11 @@ def invoke(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     verb = next((word for word in arguments if not word.startswith("-")), "")
     try:
-        with lost_processes(), stops_as_errors() if verb in _CONTINUED else nullcontext():
+        with (
+            lost_processes(),
+            stops_as_errors() if verb in _CONTINUED else nullcontext(),
+            watched_by(_open_view) if wants_view(arguments) else nullcontext(),
+        ):
             # Not `app(...)`, which would put typer's hook for tracebacks in place of ours.
             command = typer.main.get_command(app)
             result = command(arguments, prog_name="hftune", standalone_mode=False)
@@ -165,6 +170,18 @@ def invoke(arguments: list[str]) -> int:
         say(RequestError("no file can be found so", found=f"{error.strerror}: {error.filename}"))
         return 2
     return result if isinstance(result, int) else 0
+
+
+def wants_view(arguments: list[str]) -> bool:
+    """Say whether runs are shown live: on a terminal that can draw lines again, but for --json."""
+    can_redraw = os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    return can_redraw and sys.stderr.isatty() and "--json" not in arguments
+
+
+def _open_view() -> View:
+    from hftune.cli.live import LiveView  # rich takes its time, and most verbs show no run
+
+    return LiveView()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
     progress.owes_evaluation = True
     session.share_buffers()
     module = session.judged_module()
+    around.track.evaluating(progress)
     outputs = compute_logits(
         around.judge, module, around.val, control=around.control, kept=session.kept_val
     )
@@ -26,8 +27,8 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
         return False
     result = judge_outputs(around.judge, outputs, around.val, step=progress.step)
     progress.owes_evaluation = False
-    around.track.result(result, progress)
     is_best = note_result(result, progress, session.plan.recipe)
+    around.track.result(result, progress)
     note_plateau(result, progress, session.plan.recipe)
     if is_best:
         of_images = outputs if session.kept_val is None else None
@@ -56,6 +57,7 @@ def save(session: Session, progress: Progress, around: Surroundings) -> None:
         if around.mirror is not None:
             around.mirror.offer(progress.step)
     around.control.note_save(progress.step)
+    around.track.saved(progress)
     session.accelerator.wait_for_everyone()  # collective
 
 

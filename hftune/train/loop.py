@@ -47,8 +47,7 @@ def train(
     steps than the plan when a stop signal or early stopping ended it, or `gives_up` did
     (see Surroundings). `best` is filled where it is given.
     """
-    trackers = plan.recipe.track.trackers
-    accelerator = make_accelerator(plan.precision, trackers=trackers, folder=run)
+    accelerator = make_accelerator(plan.precision)
     judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels, run=run)
     guides = open_guides(plan, model, judge)
     progress, memory = restore(run, model.module)
@@ -74,6 +73,7 @@ def train(
                 accelerator, model, phase, plan=plan, split=splits.train, memory=memory,
                 guides=guides,
             )  # fmt: skip
+            track.begin(session)
             logger.info("steps %d to %d train: %s", progress.step, phase.stop, phase.label)
             stopped = run_phase(session, progress, around)
             memory = session.close()

@@ -1,26 +1,30 @@
-"""metrics.jsonl always; other trackers through Accelerate; a bar or plain lines on the screen."""
+"""metrics.jsonl always; trackers where the recipe names some; a live view or plain lines."""
 
+import contextlib
 import json
 import logging
 import math
-import os
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from hftune.core import EvalResult, Progress, RunPlan
 from hftune.files import disk_errors, write_text
 from hftune.train.bad_images import BadImages
+from hftune.train.machine_memory import own_memory, peak_memory
 from hftune.train.overflow import skips_text
+from hftune.train.plan import best_of
 from hftune.train.run_facts import METRICS_FILE
+from hftune.train.screen import Screen
+from hftune.train.session import Session
+from hftune.train.status import Pace
 from hftune.train.step import StepStats
+from hftune.train.trackers import Point, Trackers, point_of, rate_name
 from hftune.train.waiting import Waiting
-from hftune.units import format_duration
 
 logger = logging.getLogger(__name__)
 
@@ -41,32 +45,40 @@ class Tracking:
         self.plan = plan
         self.accelerator = accelerator
         self.bad = bad
-        self.first_step = start.step
-        self.owes_evaluation = start.owes_evaluation
-        self.started = time.monotonic()
-        self.last_time = self.started
+        self.start = start
+        self.last_time = time.monotonic()
         self.last_step = start.step
         self.skips_told = 0
         self.waiting = Waiting()
         self.waited = 0.0
         self.losses: list[torch.Tensor] = []
-        self.bar: tqdm[None] | None = None
+        self.scales: dict[str, float] = {}
+        self.screen: Screen | None = None
+        self.trackers: Trackers | None = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Open the file, the bar and the trackers."""
+        """Open the file, the trackers and the screen."""
         if self.accelerator.is_main_process:
-            cut_back(self.path, step=self.first_step, owed=self.owes_evaluation)
-            self.bar = _open_bar(self.plan.total_steps, self.first_step)
-        if self.plan.recipe.track.trackers:
-            self.accelerator.init_trackers(self.plan.recipe.run)
+            told = cut_back(self.path, step=self.start.step, owed=self.start.owes_evaluation)
+            with contextlib.ExitStack() as stack:
+                if self.plan.recipe.track.trackers:
+                    trackers = Trackers(self.plan.recipe, self.path.parent, told=told)
+                    self.trackers = stack.enter_context(trackers)
+                self.screen = stack.enter_context(Screen(self.plan, self.start))
+                self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the bar and the trackers."""
-        if self.bar is not None:
-            self.bar.close()
-        if self.plan.recipe.track.trackers:
-            self.accelerator.end_training()
+        """Close the screen and the trackers."""
+        self._stack.close()
+
+    def begin(self, session: Session) -> None:
+        """Take note of the phase that begins: its name, and the rates of its parameter groups."""
+        groups = session.optimizer.param_groups
+        self.scales = {rate_name(group["label"]): group["scale"] for group in groups}
+        if self.screen is not None:
+            self.screen.phase = session.phase.label
 
     def step(self, progress: Progress, stats: StepStats, *, waited: float, report: bool) -> None:
         """Count a step; when `report`, write the mean loss since the last report (collective).
@@ -75,13 +87,18 @@ class Tracking:
         """
         self.losses.append(stats.loss)  # a device scalar: no sync until the report
         self.waited = waited
-        if self.bar is not None:
-            self.bar.update()
         if report:
             self._report(progress, stats)
+        elif self.screen is not None:
+            self.screen.step(progress)
+
+    def evaluating(self, progress: Progress) -> None:
+        """Say on the screen that an evaluation begins."""
+        if self.screen is not None:
+            self.screen.evaluating(progress)
 
     def result(self, result: EvalResult, progress: Progress) -> None:
-        """Write an evaluation."""
+        """Write an evaluation that `progress` knows of."""
         entry = {
             "kind": "eval",
             "step": progress.step,
@@ -92,15 +109,19 @@ class Tracking:
             "num_examples": result.num_examples,
             "num_bad": result.num_bad,
         }
-        self._write(entry)
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in result.values.items())
-        self._say(
-            f"step {progress.step}/{self.plan.total_steps}  {result.split}: "
-            f"loss {result.loss:.4f}  {shown}  ({result.num_examples} images{_left_out(result)})"
-        )
+        best = progress.best_value
+        more = {} if best is None else {f"best/{best_of(self.plan.recipe)}": best}
+        self._write(entry, more, progress)
+        if self.screen is not None:
+            self.screen.result(result, progress)
         self.last_time = time.monotonic()  # evaluation is no training time
         self.last_step = progress.step
         self.waiting.share(self.waited)  # nor is the waiting before it part of the next report
+
+    def saved(self, progress: Progress) -> None:
+        """Note that a checkpoint was committed just now."""
+        if self.screen is not None:
+            self.screen.saved(progress)
 
     def average(self, result: EvalResult, progress: Progress, *, points: int) -> None:
         """Write the evaluation of the mean of `points` weights, in place of an earlier one."""
@@ -117,7 +138,7 @@ class Tracking:
             "num_examples": result.num_examples,
             "num_bad": result.num_bad,
         }
-        self._write(entry)
+        self._write(entry, {}, progress)
 
     def _report(self, progress: Progress, stats: StepStats) -> None:
         summed = torch.stack(self.losses).mean()
@@ -146,91 +167,67 @@ class Tracking:
         }
         if math.isfinite(stats.grad_norm):  # the loss scaler skips a step whose norm is not
             entry["grad_norm"] = stats.grad_norm
-        self._write(entry)
-        pace = f"{rate:.1f} images/s  waiting for data {waiting:.0%}"
-        self._show(progress, f"loss {loss:.4f}  lr {stats.rate:.2e}  {pace}", rate=rate)
+        rates = {name: stats.rate * scale for name, scale in self.scales.items()}
+        self._write(entry, {f"lr/{name}": one for name, one in rates.items()}, progress)
+        if self.screen is not None:
+            memory = own_memory(self.accelerator.device)
+            pace = Pace(
+                loss=loss,
+                rates=(min(rates.values()), max(rates.values())),
+                images_per_second=rate,
+                waiting=waiting,
+                memory=memory,
+                peak=max(memory, peak_memory(self.accelerator.device)),
+            )
+            self.screen.report(progress, pace, bad=len(bad))
+            self._hint(progress, waiting)
+
+    def _hint(self, progress: Progress, waiting: float) -> None:
         hint = self.waiting.hint(waiting, workers=self.plan.recipe.data.workers)
         if hint is not None:
-            self._say(hint)
+            logger.info(hint)
         if progress.skipped_steps > self.skips_told:
-            self._say(skips_text(progress.skipped_steps))
+            logger.info(skips_text(progress.skipped_steps))
             self.skips_told = progress.skipped_steps
 
-    def _show(self, progress: Progress, shown: str, *, rate: float) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix_str(shown)
-            return
-        left = (self.plan.total_steps - progress.step) * self.plan.batch_size / max(rate, 1e-9)
-        self._say(
-            f"step {progress.step}/{self.plan.total_steps}  epoch {self._epoch(progress):.2f}  "
-            f"{shown}  {format_duration(left)} left"
-        )
-
-    def _say(self, text: str) -> None:
-        if self.bar is not None:
-            self.bar.clear()
-        if self.accelerator.is_main_process:
-            logger.info(text)
-        if self.bar is not None:
-            self.bar.refresh()
-
-    def _write(self, entry: dict[str, object]) -> None:
+    def _write(
+        self, entry: Mapping[str, object], more: Mapping[str, float], progress: Progress
+    ) -> None:
         if self.accelerator.is_main_process:
             with disk_errors(self.path), self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
-        if self.plan.recipe.track.trackers:
-            step = entry["step"]
-            assert isinstance(step, int)
-            self.accelerator.log(_flat(entry), step=step)
+        if self.trackers is not None:
+            self.trackers.log(entry, more, progress=progress)
 
     def _epoch(self, progress: Progress) -> float:
         return round(progress.step / self.plan.steps_per_epoch, 4)
 
 
-def cut_back(path: Path, *, step: int, owed: bool) -> None:
+def cut_back(path: Path, *, step: int, owed: bool) -> set[Point]:
     """Drop the lines of metrics.jsonl after `step`, and a last line that was cut short.
 
     With `owed` the evaluation at `step` is still to come: a line of it was left by a life that
-    ended before its next checkpoint.
+    ended before its next checkpoint. Gives all that the file told until now.
     """
+    told: set[Point] = set()
     if not path.exists():
         write_text(path, "")
-        return
+        return told
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
             continue  # the process was killed while it wrote this line
+        told.add(point_of(entry))
         again = owed and entry["kind"] == "eval" and entry["step"] == step
         if entry["step"] <= step and not again:
             kept.append(line + "\n")
     write_text(path, "".join(kept))
+    return told
 
 
 def drop_lines(path: Path, *, kind: str) -> None:
     """Drop the lines of one kind from a whole metrics.jsonl."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     write_text(path, "".join(line for line in lines if json.loads(line)["kind"] != kind))
-
-
-def _left_out(result: EvalResult) -> str:
-    return f", {result.num_bad} more cannot be read" if result.num_bad else ""
-
-
-def _open_bar(total: int, done: int) -> "tqdm[None] | None":
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return None
-    return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, leave=False)
-
-
-def _flat(entry: dict[str, object]) -> dict[str, object]:
-    """Give an entry as the flat mapping of numbers that trackers take."""
-    kind = str(entry["kind"] if entry["kind"] == AVERAGE else entry.get("split", entry["kind"]))
-    flat: dict[str, object] = {}
-    for name, value in entry.items():
-        if isinstance(value, dict):
-            flat.update({f"{kind}/{inner}": number for inner, number in value.items()})
-        elif isinstance(value, (int, float)) and name != "step":
-            flat[f"{kind}/{name}"] = value
-    return flat

@@ -183,12 +183,8 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     return names[wanted]
 
 
-def make_accelerator(
-    precision: Precision, *, trackers: Sequence[str] = (), folder: Path | None = None
-) -> Accelerator:
+def make_accelerator(precision: Precision) -> Accelerator:
     """Give an Accelerator in `precision`; the recipe wins over the launcher, which is said once.
-
-    `trackers` are names that Accelerate knows; those that write files do so below `folder`.
 
     Side effect: resets Accelerate's shared state, so that one program may train several recipes.
     """
@@ -209,8 +205,6 @@ def make_accelerator(
         mixed_precision=name,
         gradient_accumulation_steps=1,
         cpu=is_cpu_only(),
-        log_with=list(trackers) or None,
-        project_dir=folder,
         kwargs_handlers=[ddp],
     )
 
