@@ -28,7 +28,9 @@ def plot_calibration(run: FinishedRun) -> Path | None:
                 (np.arange(NUM_BINS) + 0.5) / NUM_BINS, one.right, width=0.9 / NUM_BINS,
                 color=color, alpha=0.25, edgecolor="none",
             )  # fmt: skip
-            axes.scatter(one.score, one.right, s=8 + 72 * share, color=color, zorder=3)
+            axes.scatter(
+                one.score, one.right, s=8 + 72 * share, color=color, zorder=3, clip_on=False
+            )
             axes.set_title(f"{title}: error {one.error:.3f}")
             axes.set_xlabel("Score of the answer")
             axes.set_xlim(0, 1)

@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,17 @@ has_heat = pytest.mark.skipif(
 )
 
 
+Make = Callable[..., Path]
+
+
 def titles(sections: list[str]) -> list[str]:
     return [found for one in sections for found in re.findall("<h2>(.*?)</h2>", one)]
 
 
 @has_heat
-def test_errors_have_a_map_for_the_given_and_for_the_true_class(run_with_images: Path) -> None:
-    sections = image_sections(read_finished(run_with_images))
+def test_errors_have_a_map_for_the_given_and_for_the_true_class(make_seeing_run: Make) -> None:
+    run = make_seeing_run()
+    sections = image_sections(read_finished(run))
     assert titles(sections) == ["Worst errors", "Surest right answers", "What the model is fed"]
     errors, right, _ = sections
     assert "Grad-CAM, layer layer4, 2 x 2 places" in errors
@@ -39,8 +44,27 @@ def test_errors_have_a_map_for_the_given_and_for_the_true_class(run_with_images:
     assert all(one.count("Heat map") == 1 for one in re.findall('<li class="card">.*?</li>', right))
 
 
-def test_pictures_are_bounded_and_are_what_the_model_saw(run_with_images: Path) -> None:
-    sections = image_sections(read_finished(run_with_images))
+@has_heat
+@pytest.mark.parametrize(
+    ("problem", "surest", "asked"),
+    [
+        ("multi_label", "Surest right labels", {"bad", "good", "odd"}),
+        ("regression", "Closest answers", {"more age"}),
+    ],
+)
+def test_labels_and_numbers_have_a_map_each(
+    problem: str, surest: str, asked: set[str], make_seeing_run: Make
+) -> None:
+    sections = image_sections(read_finished(make_seeing_run(problem)))
+    assert titles(sections) == ["Worst errors", surest, "What the model is fed"]
+    for card in re.findall('<li class="card">.*?</li>', "".join(sections[:2])):
+        (name,) = re.findall("Heat map for (.*?): brightest", card)
+        assert name in asked
+
+
+def test_pictures_are_bounded_and_are_what_the_model_saw(make_seeing_run: Make) -> None:
+    run = make_seeing_run()
+    sections = image_sections(read_finished(run))
     for encoded in re.findall(r"base64,([^\"]+)", "".join(sections)):
         content = base64.b64decode(encoded)
         assert len(content) < 40_000
@@ -49,19 +73,21 @@ def test_pictures_are_bounded_and_are_what_the_model_saw(run_with_images: Path) 
 
 
 def test_without_the_library_the_page_says_what_to_install(
-    run_with_images: Path, monkeypatch: pytest.MonkeyPatch
+    make_seeing_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = make_seeing_run()
     monkeypatch.setattr(heat, "find_spec", lambda _name: None)
-    errors, *_ = image_sections(read_finished(run_with_images))
+    errors, *_ = image_sections(read_finished(run))
     assert "With heat maps: pip install &#x27;hftune[report]&#x27;" in errors
     assert "<img" in errors
     assert "Heat map for" not in errors
 
 
 @has_heat
-def test_weights_that_are_gone_are_said_so(run_with_images: Path) -> None:
-    (run_with_images / "best" / "model.safetensors").unlink()
-    errors, *_ = image_sections(read_finished(run_with_images))
+def test_weights_that_are_gone_are_said_so(make_seeing_run: Make) -> None:
+    run = make_seeing_run()
+    (run / "best" / "model.safetensors").unlink()
+    errors, *_ = image_sections(read_finished(run))
     assert "There are no heat maps: " in errors
     assert "<img" in errors
 

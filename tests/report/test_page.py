@@ -138,11 +138,11 @@ CHROMIUM = next(
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine")
 def test_a_browser_shows_it_in_both_schemes_and_on_a_narrow_screen(
-    make_run: Make, run_with_images: Path, tmp_path: Path
+    make_run: Make, make_seeing_run: Make, tmp_path: Path
 ) -> None:
     sync = pytest.importorskip("playwright.sync_api")
     pytest.importorskip("torchcam")
-    runs = [make_run("one"), run_with_images]
+    runs = [make_run("one"), make_seeing_run()]
     page = write_page(read_several(runs), tmp_path / "report.html")
     with sync.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
