@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hftune.export.artifact import build_artifact
     from hftune.finetune import finetune
     from hftune.hub.pull import pull
-    from hftune.hub.push import push
+    from hftune.hub.push import PushTarget, push
     from hftune.model.backbone import build_model
     from hftune.predict import predict
     from hftune.recipe import load_recipe
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "HftuneError": "hftune.errors",
+    "PushTarget": "hftune.hub.push",
     "Recipe": "hftune.recipe.schema",
     "build_artifact": "hftune.export.artifact",
     "build_model": "hftune.model.backbone",
@@ -36,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "HftuneError",
+    "PushTarget",
     "Recipe",
     "build_artifact",
     "build_model",

@@ -78,6 +78,8 @@ def command(
     if dry_run:
         plan = plan_push(artifact.folder, target, message=words)
         print_plan(plan, card=artifact.card.read_text(encoding="utf-8"), as_json=as_json)
+        if demo is not None and not as_json:
+            print(f"The Space {demo.repo_id} would follow, which shows the commit.")
         return
     with Outside() as outside:
         published = publish(artifact, target, outside, run=run, message=words)

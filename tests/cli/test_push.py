@@ -60,6 +60,33 @@ def test_push_twice_makes_one_commit(
     assert not api.repo_info("local/cli-push").private
 
 
+@pytest.mark.slow
+def test_space_follows_its_model_and_both_are_left_alone_when_nothing_changed(
+    local_hub: RunningHub, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = ("--space", "local/cli-shown-demo", "--json")
+    first = hftune(local_hub, tmp_path, str(make_run()), "local/cli-shown", *words)
+    assert first.returncode == 0, first.stderr
+    values = json.loads(first.stdout)
+    again = hftune(local_hub, tmp_path, "local/cli-shown", *words)  # the published model alone
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == values["space"]
+    api = HfApi(endpoint=local_hub.endpoint, token=local_hub.write_token)
+    assert [c.title for c in api.list_repo_commits("local/cli-shown-demo", repo_type="space")] == [
+        f"Show local/cli-shown at {values['commit']}",
+        "initial commit",
+    ]
+    assert api.space_info("local/cli-shown-demo").private
+
+
+def test_a_space_of_a_published_model_takes_no_words_about_the_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["push", "org/cats", "org/others", "--revision", "dev", "--space", "org/demo"]
+    assert invoke(words) == 2
+    assert "REPO and --revision" in capsys.readouterr().err
+
+
 def plan(creates: Literal["repository", "branch"] | None, *, unchanged: bool) -> PushPlan:
     weights = PushFile(
         path="model.safetensors", size=2048, sha256="", blob_id="", unchanged=unchanged
