@@ -15,6 +15,7 @@ from hftune.files import user_path
 from hftune.hub.contents import CARD
 from hftune.hub.pull import pull
 from hftune.hub.push import PushPlan, PushTarget, check_push, plan_push
+from hftune.hub.tags import check_tag, give_tag
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.units import format_size
@@ -44,6 +45,9 @@ def command(
     revision: Annotated[
         str | None, typer.Option(help="Branch to push to, made if missing; default: the recipe's.")
     ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="A tag for the commit, such as v1.0; it never moves.")
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option(help="A Space too, org/name, with a page that shows the model."),
@@ -56,7 +60,8 @@ def command(
 ) -> None:
     """Publish a run as one commit, pull it back and compare; safe to do twice."""
     if space is not None and not user_path(thing).is_dir():
-        refuse_beside_published({"REPO": repo, "--revision": revision, "--message": message})
+        given = {"REPO": repo, "--revision": revision, "--tag": tag, "--message": message}
+        refuse_beside_published(given)
         show_published(thing, space_target(space, private), dry_run=dry_run, as_json=as_json)
         return
     run = user_path(thing)
@@ -64,6 +69,8 @@ def command(
     target = choose_target(recipe, repo, private=private, revision=revision)
     demo = None if space is None else space_target(space, target.private)
     words = message or f"Fine-tune {recipe.run} with hftune"
+    if tag is not None:
+        check_tag(tag)
     if not dry_run:
         check_push(target)
         if demo is not None:
@@ -83,6 +90,8 @@ def command(
         return
     with Outside() as outside:
         published = publish(artifact, target, outside, run=run, message=words)
+    if tag is not None:
+        give_tag(published.ref, tag)
     pushed = None if demo is None else push_space(published.ref, demo)
     print_published(published, pushed, as_json=as_json)
 

@@ -46,7 +46,7 @@ def test_push_twice_makes_one_commit(
     local_hub: RunningHub, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = make_run()
-    words = (str(run), "local/cli-push", "--public", "--message", "first", "--json")
+    words = (str(run), "local/cli-push", "--public", "--message", "first", "--tag", "v1", "--json")
     first = hftune(local_hub, tmp_path, *words)
     assert first.returncode == 0, first.stderr
     values = json.loads(first.stdout)
@@ -57,6 +57,8 @@ def test_push_twice_makes_one_commit(
     api = HfApi(endpoint=local_hub.endpoint, token=local_hub.write_token)
     titles = [commit.title for commit in api.list_repo_commits("local/cli-push")]
     assert titles == ["first", "initial commit"]
+    tags = api.list_repo_refs("local/cli-push").tags
+    assert [(tag.name, tag.target_commit) for tag in tags] == [("v1", values["commit"])]
     assert not api.repo_info("local/cli-push").private
 
 

@@ -329,6 +329,9 @@ def test_pull_request_is_opened_read_and_merged(api: HfApi, guest: HfApi) -> Non
     details = api.get_discussion_details("acme/proposal", 1)
     assert (details.title, details.author, details.status) == ("an idea", "guest", "open")
     assert details.conflicting_files == []
+    by = {name: list(api.get_repo_discussions("acme/proposal", author=name))
+          for name in ("guest", "local")}  # fmt: skip
+    assert ([one.num for one in by["guest"]], by["local"]) == ([1], [])
     api.merge_pull_request("acme/proposal", 1)
     assert {"idea.txt", "idea.bin", "meanwhile.txt"} < set(api.list_repo_files("acme/proposal"))
     assert api.get_discussion_details("acme/proposal", 1).status == "merged"
