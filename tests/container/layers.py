@@ -15,7 +15,7 @@ def names_in_layers(engine: Engine, tag: str) -> set[PurePosixPath]:
         assert saving.stdout is not None
         with tarfile.open(fileobj=saving.stdout, mode="r|") as saved:
             for member in saved:
-                stream = saved.extractfile(member)
+                stream = saved.extractfile(member) if member.isfile() else None
                 # Layers stand between small files of JSON; what a file is called differs.
                 with suppress(tarfile.ReadError):
                     if stream is not None:
