@@ -328,6 +328,16 @@ def test_licence_of_the_card_counts(write_base: WriteBase) -> None:
     assert build(source).base.license == "mit"
 
 
+def test_a_licence_without_an_id_keeps_its_name_and_text(write_base: WriteBase) -> None:
+    source = write_base()
+    front = "license: other\nlicense_name: house\nlicense_link: https://example.org/terms"
+    (source.folder / "README.md").write_text(f"---\n{front}\n---\n# A model\n")
+    (source.folder / "LICENSE").write_text("Be kind.\n")
+    base = build(source).base
+    assert (base.license, base.license_name) == ("other", "house")
+    assert (base.license_link, base.license_text) == ("https://example.org/terms", "Be kind.\n")
+
+
 def test_arguments_of_the_base_rebuild_its_weights_in_timm(write_base: WriteBase) -> None:
     source = write_base("test_vit")
     model = build(source, image_size=96, channels=1)
