@@ -128,5 +128,5 @@ def image(
 
 def shortened(instruction: str) -> str:
     """Give the part of an instruction that tells one layer from another."""
-    words = instruction.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").split()
-    return " ".join(words).replace("|", "/")[:90]
+    words = instruction.rpartition("/bin/sh -c ")[2].removeprefix("#(nop) ").split()
+    return " ".join(word for word in words if not word.startswith("--mount"))[:90]

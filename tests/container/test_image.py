@@ -23,6 +23,7 @@ run: small
 model: {image_size: 64}
 train: {length: 100 steps}
 """
+TINY = SMALL.replace("100 steps", "5 steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,10 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Give the option that mounts a small recipe as /config/small.yaml."""
+    """Give the option that mounts two small recipes at /config."""
     folder = tmp_path_factory.mktemp("config")
     (folder / "small.yaml").write_text(SMALL)
+    (folder / "tiny.yaml").write_text(TINY)
     folder.chmod(0o755)
     return [f"--volume={folder}:/config:ro"]
 
@@ -153,7 +155,7 @@ def test_a_root_that_is_read_only_is_one(image: Image) -> None:
 
 
 def test_any_user_can_run_it_in_new_volumes(image: Image, recipe: list[str]) -> None:
-    words = ["demo", "--folder", "/runs/demo", "--recipe", "/config/small.yaml"]
+    words = ["demo", "--folder", "/runs/demo", "--recipe", "/config/tiny.yaml"]
     bounds = [word for word in hardening_of("train") if not word.startswith("--user")]
     with image.engine.volumes("runs", "cache") as volumes:
         mounts = volumes_of("train", volumes)
