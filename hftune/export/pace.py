@@ -1,6 +1,7 @@
 """How much of its time a run waited for images, from what it reported."""
 
 import json
+import math
 from pathlib import Path
 
 from hftune.errors import RunFolderError
@@ -30,4 +31,5 @@ def share_waiting(run: Path) -> float | None:
         raise RunFolderError(
             "this run's reports cannot be read", found=repr(error), where=str(path)
         ) from error
-    return waited / seconds if seconds else None
+    share = waited / seconds if seconds else math.nan
+    return share if math.isfinite(share) else None
