@@ -27,7 +27,7 @@ def share_waiting(run: Path) -> float | None:
             if "waiting" in row and row["images_per_second"] > 0:
                 time = steps / row["images_per_second"]  # in units of a batch
                 waited, seconds = waited + row["waiting"] * time, seconds + time
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise RunFolderError(
             "this run's reports cannot be read", found=repr(error), where=str(path)
         ) from error

@@ -14,7 +14,8 @@ from hftune.files import write_json
 from hftune.judge import judge_thing
 from hftune.predict import predict
 from hftune.recipe import Recipe, load_recipe
-from hftune.report.comparison import comparison_table, read_arms
+from hftune.report.comparison import comparison_table
+from hftune.report.finished import read_several
 from hftune.train.best import best_weights, read_best_step
 from hftune.train.run_folder import check_run_folder
 from tests.finished import draw_class_images, write_finished_run
@@ -51,7 +52,7 @@ def quick_verbs(own: Recipe) -> Verbs:
     """What is read by inspect, report, soup and a run that goes on, in milliseconds each."""
     return {
         "inspect": lambda run: describe(str(run)).to_json(),
-        "report": lambda run: comparison_table(read_arms([run])),
+        "report": lambda run: comparison_table(read_several([run])),
         "train": lambda run: check_run_folder(run, own),
         "best": lambda run: (best_weights(run), read_best_step(run)),
         "push": lambda run: choose_target(read_recipe(run), "o/x", private=None, revision=None),
