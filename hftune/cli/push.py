@@ -13,8 +13,10 @@ from hftune.core import RepoRef
 from hftune.errors import RequestError, RunFolderError
 from hftune.files import user_path
 from hftune.hub.contents import CARD
+from hftune.hub.proposal import opens_pull
 from hftune.hub.pull import pull
-from hftune.hub.push import PushPlan, PushTarget, check_push, plan_push
+from hftune.hub.push import PushTarget, check_push
+from hftune.hub.push_plan import PushPlan, plan_push
 from hftune.hub.tags import check_tag, give_tag
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
@@ -48,6 +50,9 @@ def command(
     tag: Annotated[
         str | None, typer.Option(help="A tag for the commit, such as v1.0; it never moves.")
     ] = None,
+    propose: Annotated[
+        bool, typer.Option("--pr", help="Propose it in a pull request, to a repository of others.")
+    ] = False,
     space: Annotated[
         str | None,
         typer.Option(help="A Space too, org/name, with a page that shows the model."),
@@ -61,20 +66,24 @@ def command(
     """Publish a run as one commit, pull it back and compare; safe to do twice."""
     if space is not None and not user_path(thing).is_dir():
         given = {"REPO": repo, "--revision": revision, "--tag": tag, "--message": message}
-        refuse_beside_published(given)
+        refuse_beside_published({**given, "--pr": propose or None})
         show_published(thing, space_target(space, private), dry_run=dry_run, as_json=as_json)
         return
+    if propose:
+        refuse_beside_proposal({"--revision": revision, "--tag": tag, "--space": space})
     run = user_path(thing)
     recipe = read_recipe(run)
     target = choose_target(recipe, repo, private=private, revision=revision)
+    if propose:
+        target = PushTarget(repo_id=target.repo_id, private=target.private, pull_request=True)
     demo = None if space is None else space_target(space, target.private)
     words = message or f"Fine-tune {recipe.run} with hftune"
     if tag is not None:
         check_tag(tag)
-    if not dry_run:
+    if propose or not dry_run:
         check_push(target)
-        if demo is not None:
-            check_push(demo)
+    if demo is not None and not dry_run:
+        check_push(demo)
     # These load torch, which takes seconds: only once the request is right.
     from hftune.export.artifact import build_artifact
     from hftune.export.outside import Outside
@@ -94,6 +103,17 @@ def command(
         give_tag(published.ref, tag)
     pushed = None if demo is None else push_space(published.ref, demo)
     print_published(published, pushed, as_json=as_json)
+
+
+def refuse_beside_proposal(options: Mapping[str, object]) -> None:
+    """Raise RequestError for what a proposal has to wait with until it is taken."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise RequestError(
+            "a pull request proposes to the main branch, and stands nowhere until it is merged",
+            found=f"--pr and {' and '.join(given)}",
+            remedy="leave it out, and do it once the pull request is merged",
+        )
 
 
 def refuse_beside_published(options: Mapping[str, object]) -> None:
@@ -173,6 +193,8 @@ def print_plan(plan: PushPlan, *, card: str, as_json: bool) -> None:
         "branch": "creates the branch, ",
         None: "",
     }[plan.creates]
+    if opens_pull(target):
+        creates = "opens a pull request, "
     print(f"{target.repo_id} at {target.revision}: {creates}one commit '{plan.message}'")
     for file in plan.files:
         state = "unchanged" if file.unchanged else "sends"

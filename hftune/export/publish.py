@@ -47,7 +47,7 @@ def publish(
         run / PUSHED_FILE,
         {
             "repo_id": ref.repo_id,
-            "revision": target.revision,
+            "revision": ref.revision,
             "commit": ref.commit,
             "logit_gap": published.logit_gap,
             "artifact_digest": artifact.digest,

@@ -17,7 +17,8 @@ from hftune.files import write_json, write_text
 from hftune.hub.card import read_license
 from hftune.hub.client import HubSettings, settings_from_environment
 from hftune.hub.contents import CARD
-from hftune.hub.push import PushPlan, PushTarget, carry_out, plan_push
+from hftune.hub.push import PushTarget, carry_out
+from hftune.hub.push_plan import PushPlan, plan_push
 from hftune.hub.space import SpaceFacts, space_card
 from hftune.metrics import THRESHOLD
 from hftune.model.published import Classifier, load_classifier

@@ -17,12 +17,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PushTarget:
-    """Where to push. `private` matters only for a repository that the push creates."""
+    """Where to push. `private` matters only for a repository that the push creates.
+
+    With `pull_request` the commit is proposed to the main branch of a repository that exists, in a
+    pull request of its own.
+    """
 
     repo_id: str
     private: bool = True
     revision: str = DEFAULT_REVISION
     kind: RepoKind = "model"
+    pull_request: bool = False
 
     def ref(self, commit: str | None = None) -> RepoRef:
         """Give the reference to the branch, or to a commit on it."""

@@ -19,7 +19,8 @@ from hftune.hub.branch import Branch, PushTarget, errand_at, make_branch, read_b
 from hftune.hub.client import HubSettings, ask, open_api, settings_from_environment, token_in_use
 from hftune.hub.contents import of_content, read_state
 from hftune.hub.pull import pull
-from hftune.hub.push import PushPlan, check_names, make_commit, mark_unchanged
+from hftune.hub.push import check_names, make_commit
+from hftune.hub.push_plan import PushPlan, mark_unchanged
 from hftune.hub.ref import DEFAULT_REVISION
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,12 @@
-"""A folder -> one commit on the Hub: checked before training, planned, atomic, safe to repeat."""
+"""A folder -> one commit on the Hub: checked before training, atomic, safe to repeat."""
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
@@ -16,75 +15,33 @@ from hftune.core import RepoRef
 from hftune.errors import HubError, PublishError, PushConflictError, RefError
 from hftune.hub import failure, wording
 from hftune.hub.branch import (
-    Branch,
     PushTarget,
     errand_at,
     is_private,
     make_branch,
     read_branch,
-    read_card,
 )
-from hftune.hub.card import keep_user_text
 from hftune.hub.client import (
     HubSettings,
     bound,
     open_api,
     pause_or_raise,
     settings_from_environment,
-    token_in_use,
 )
-from hftune.hub.contents import CARD, PushFile, of_content, read_contents
-from hftune.hub.pull import PICKLES
+from hftune.hub.contents import CARD
+from hftune.hub.proposal import at_own_pull, check_proposal, opens_pull
+from hftune.hub.push_plan import PushPlan, mark_unchanged, plan_push
 from hftune.hub.ref import check_repo_id, check_revision, is_commit
 from hftune.hub.rights import check_rights, no_repository
-from hftune.hub.space import changed_there, keep_space_words
 from hftune.log import without_secrets
 from hftune.units import format_size
 
-__all__ = ["PushPlan", "PushTarget", "carry_out", "check_push", "plan_push", "push"]
+__all__ = ["PushTarget", "carry_out", "check_names", "check_push", "make_commit", "push"]
 
 logger = logging.getLogger(__name__)
 
 # After these statuses, or none at all, a commit may have been made all the same.
 _DOUBTFUL = frozenset({408, 409, 412, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushPlan:
-    """What a push would do.
-
-    `parent` is the branch's head that it builds on, None for a new one. `removed` are paths that
-    the branch shall hold no longer; `kept` are those of a Space that its users changed.
-    """
-
-    target: PushTarget
-    folder: Path
-    files: tuple[PushFile, ...]
-    message: str
-    parent: str | None
-    creates: Literal["repository", "branch"] | None
-    removed: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> tuple[PushFile, ...]:
-        """The files that differ from the branch."""
-        return tuple(file for file in self.files if not file.unchanged)
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether the branch holds all of this already."""
-        return self.creates is None and not self.changed and not self.removed
-
-    @property
-    def total(self) -> int:
-        """The size of all files in bytes."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def creates_repo(self) -> bool:
-        """Whether the repository does not exist yet."""
-        return self.creates == "repository"
 
 
 def check_push(target: PushTarget, *, settings: HubSettings | None = None) -> None:
@@ -95,6 +52,9 @@ def check_push(target: PushTarget, *, settings: HubSettings | None = None) -> No
     """
     settings = settings or settings_from_environment()
     check_names(target)
+    if target.pull_request:
+        check_proposal(target, settings)
+        return
     may_create = check_rights(target.repo_id, settings)
     private = is_private(target, settings)
     if private is None and not may_create:
@@ -120,45 +80,6 @@ def check_names(target: PushTarget) -> None:
         )
 
 
-def plan_push(
-    folder: Path,
-    target: PushTarget,
-    *,
-    message: str = "Publish a model with hftune",
-    settings: HubSettings | None = None,
-) -> PushPlan:
-    """Say what a push of `folder` would send and create; sends nothing but questions.
-
-    Where the branch has a README.md, what its users wrote there is kept around our block, and of a
-    Space every file that they changed. Raises PublishError for a folder that must not be published
-    and a Space of others, and HubError and its kin.
-    """
-    settings = settings or settings_from_environment()
-    contents = read_contents(folder, token=token_in_use(settings))
-    branch = None
-    creates: Literal["repository", "branch"] | None = "repository"
-    kept: tuple[str, ...] = ()
-    if is_private(target, settings) is not None:
-        branch = read_branch(target, settings)
-        creates = "branch" if branch is None else None
-    if branch is not None:
-        theirs = read_card(target, branch, settings)
-        own = [_around_ours(file, folder, theirs, target) if theirs else file for file in contents]
-        if target.kind == "space":
-            kept = changed_there(own, branch, theirs, target)
-        _point_out_pickles(branch)
-        contents = mark_unchanged([file for file in own if file.path not in kept], branch)
-    return PushPlan(
-        target=target,
-        folder=folder,
-        files=contents,
-        message=message,
-        parent=None if branch is None else branch.commit,
-        creates=creates,
-        kept=kept,
-    )
-
-
 def push(
     folder: Path, target: PushTarget, *, message: str, settings: HubSettings | None = None
 ) -> RepoRef:
@@ -166,7 +87,8 @@ def push(
 
     Makes the repository (private unless told otherwise) and the branch if they are missing. Files
     that the branch holds already are not sent; where all are, no commit is made and its head is
-    given. Files of others stay. Raises PublishError, PushConflictError, HubError and its kin.
+    given. Files of others stay. A pull request that is open under the title `message` gets the
+    commit, where one is wanted. Raises PublishError, PushConflictError, HubError and its kin.
     """
     settings = settings or settings_from_environment()
     check_push(target, settings=settings)
@@ -185,10 +107,11 @@ def carry_out(plan: PushPlan, settings: HubSettings) -> RepoRef:
         return replace(pushed, commit=plan.parent)
     with _remarks_told():
         commit = make_commit(plan, settings)
+    target = at_own_pull(target, plan.message, settings)  # the commit may have opened it
+    pushed = replace(target.ref(), folder=plan.folder)
     size = format_size(sum(file.size for file in plan.changed))
-    logger.info(
-        "pushed %d files (%s) to %s as commit %s", len(plan.changed), size, target.repo_id, commit
-    )
+    where = f"{target.repo_id} at {target.revision}"
+    logger.info("pushed %d files (%s) to %s as commit %s", len(plan.changed), size, where, commit)
     return replace(pushed, commit=commit)
 
 
@@ -234,6 +157,7 @@ def _send(plan: PushPlan, settings: HubSettings) -> str:
         repo_type=plan.target.kind,
         revision=plan.target.revision,
         parent_commit=plan.parent,
+        create_pr=opens_pull(plan.target),
     )
     return info.oid
 
@@ -255,7 +179,7 @@ def _settled(plan: PushPlan, settings: HubSettings) -> str | None:
     Raises PushConflictError when the branch holds something else, HubError when it cannot be seen.
     """
     try:
-        head = read_branch(plan.target, settings)
+        head = read_branch(at_own_pull(plan.target, plan.message, settings), settings)
     except HubError as error:
         raise HubError(
             "the connection broke during the push, and whether the commit was made is unknown",
@@ -275,34 +199,6 @@ def _settled(plan: PushPlan, settings: HubSettings) -> str | None:
         where=errand_at(plan.target, "push", settings).place,
         remedy="look at the new commit, then run the same command again",
     )
-
-
-def _around_ours(file: PushFile, folder: Path, theirs: str, target: PushTarget) -> PushFile:
-    """Give the card with what users wrote in `theirs` around our block; other files as they are."""
-    if file.path != CARD:
-        return file
-    own = (folder / CARD).read_text(encoding="utf-8")
-    keep = keep_space_words if target.kind == "space" else keep_user_text
-    card = keep(own, theirs)
-    return file if card == own else of_content(CARD, card.encode("utf-8"))
-
-
-def mark_unchanged(contents: Sequence[PushFile], branch: Branch) -> tuple[PushFile, ...]:
-    """Mark the files that the branch holds already."""
-    return tuple(
-        replace(
-            file,
-            unchanged=branch.holds(file.path, sha256=file.sha256, blob_id=file.blob_id),
-        )
-        for file in contents
-    )
-
-
-def _point_out_pickles(branch: Branch) -> None:
-    """Warn of pickles on the branch, which loaders may prefer."""
-    pickles = [path for path in branch.files if Path(path).suffix.lower() in PICKLES]
-    if pickles:
-        logger.warning("the repository also holds %s; consider removing it", ", ".join(pickles[:3]))
 
 
 def _refuse_odd_answer(error: Exception, plan: PushPlan, settings: HubSettings) -> None:

@@ -17,13 +17,19 @@ def check_rights(repo_id: str, settings: HubSettings) -> bool:
     Gives whether it may also make the repository, for which the right to write to that one alone,
     which a fine-grained token can have, is not enough.
     """
-    errand = Errand(doing="ask whose token this is", endpoint=settings.endpoint, repo_id=repo_id)
-    if token_in_use(settings) is None:
-        raise HubPermissionError(
-            "a push needs a token, and there is none", where=errand.place, remedy=_REMEDY
-        )
-    answer: Mapping[str, Any] = ask(settings, errand, open_api(settings).whoami)
-    return check_answer(answer, repo_id, errand)
+    errand = _errand(repo_id, settings)
+    return check_answer(_whoami(errand, settings), repo_id, errand)
+
+
+def whose_token(repo_id: str, settings: HubSettings) -> str:
+    """Give the name of the token's owner.
+
+    Raises HubPermissionError where there is no token, or one that may only read.
+    """
+    errand = _errand(repo_id, settings)
+    answer = _whoami(errand, settings)
+    _check_role(_mapping(_mapping(answer, "auth"), "accessToken"), None, repo_id, errand)
+    return str(answer.get("name"))
 
 
 def check_answer(answer: Mapping[str, Any], repo_id: str, errand: Errand) -> bool:
@@ -49,6 +55,19 @@ def no_repository(repo_id: str, settings: HubSettings) -> HubPermissionError:
         where=Errand(doing="push", endpoint=settings.endpoint, repo_id=repo_id).place,
         remedy=f"make the repository by hand, or {_REMEDY}",
     )
+
+
+def _errand(repo_id: str, settings: HubSettings) -> Errand:
+    return Errand(doing="ask whose token this is", endpoint=settings.endpoint, repo_id=repo_id)
+
+
+def _whoami(errand: Errand, settings: HubSettings) -> Mapping[str, Any]:
+    if token_in_use(settings) is None:
+        raise HubPermissionError(
+            "a push needs a token, and there is none", where=errand.place, remedy=_REMEDY
+        )
+    answer: Mapping[str, Any] = ask(settings, errand, open_api(settings).whoami)
+    return answer
 
 
 def _writable(access: Mapping[str, Any]) -> set[str] | None:

@@ -12,7 +12,8 @@ from huggingface_hub import HfApi
 from hftune.cli.main import invoke
 from hftune.cli.push import choose_target, print_plan
 from hftune.hub.contents import PushFile
-from hftune.hub.push import PushPlan, PushTarget
+from hftune.hub.push import PushTarget
+from hftune.hub.push_plan import PushPlan
 from hftune.hub.server import RunningHub
 from hftune.recipe.schema import Component, DataRecipe, HubRecipe, ModelRecipe, Recipe
 

@@ -18,7 +18,8 @@ from hftune.hub.branch import read_branch
 from hftune.hub.card import BEGIN, END, read_metadata
 from hftune.hub.client import HubSettings
 from hftune.hub.pull import pull
-from hftune.hub.push import PushTarget, carry_out, check_push, plan_push, push
+from hftune.hub.push import PushTarget, carry_out, check_push, push
+from hftune.hub.push_plan import plan_push
 from hftune.hub.ref import parse_ref
 from hftune.hub.server import RunningHub
 from tests.hub.conftest import FINE, GUEST, NARROW

@@ -20,7 +20,8 @@ import json, sys
 from pathlib import Path
 from hftune.errors import HftuneError
 from hftune.hub.client import HubSettings
-from hftune.hub.push import PushTarget, carry_out, plan_push
+from hftune.hub.push import PushTarget, carry_out
+from hftune.hub.push_plan import plan_push
 endpoint, token, cache = sys.argv[1:]
 settings = HubSettings(endpoint=endpoint, token=token, cache=Path(cache), first_pause=0.01)
 for line in sys.stdin:

@@ -9,7 +9,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, SpaceInfo
 from hftune.errors import HubPermissionError, PublishError
 from hftune.hub.card import BEGIN, read_metadata
 from hftune.hub.client import HubSettings
-from hftune.hub.push import PushTarget, check_push, plan_push, push
+from hftune.hub.push import PushTarget, check_push, push
+from hftune.hub.push_plan import plan_push
 from hftune.hub.space import SpaceFacts, space_card
 from tests.hub.conftest import FINE, NARROW
 

@@ -35,6 +35,11 @@ def open_pull(repo: Repo, note: Note, *, base: str, start: str, head: str) -> in
     return number
 
 
+def author_of(repo: Repo, number: str) -> str:
+    """Give the name of the user who opened a pull request. Raise Refusal if there is none."""
+    return str(_read(repo, number)["author"])
+
+
 def create(call: Call) -> Response:
     """Open a pull request without changes yet; commits to its ref follow."""
     repo = call.readable_repo()

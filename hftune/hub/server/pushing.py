@@ -192,6 +192,12 @@ def _small_text(repo: Repo, entry: Entry | None) -> str:
 
 
 def _require_pusher(call: Call, repo: Repo) -> str:
-    """Give the user's name. Raise Refusal unless the push is allowed; anyone may propose."""
-    anywhere = call.flag("create_pr")
-    return call.require_writer(None if anywhere else repo.name.repo_id).user
+    """Give the user's name. Raise Refusal unless the push is allowed.
+
+    Anyone may propose, and add to a pull request of their own.
+    """
+    user = call.require_writer().user
+    kind, name = repo.branch_ref(call.segment("revision"))
+    if not call.flag("create_pr") and not (kind == "pr" and pulls.author_of(repo, name) == user):
+        call.require_writer(repo.name.repo_id)
+    return user
