@@ -53,7 +53,7 @@ check: $(VENV)/.dev
 # The command stands in the head of the file; for every extra that the image can be built with.
 constraints: $(VENV)/.audit
 	$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --no-annotate \
-	  --extra demo --extra onnx --extra serve --extra tensorboard --extra wandb --extra mlflow --extra trackio --extra tune \
+	  --extra demo --extra onnx --extra report --extra serve --extra tensorboard --extra wandb --extra mlflow --extra trackio --extra tune \
 	  --output-file constraints.txt
 
 audit: $(VENV)/.audit
