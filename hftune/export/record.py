@@ -58,8 +58,9 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
 
 def _intervals(facts: RunFacts) -> dict[str, dict[str, list[float]]]:
     """Give lower and upper end by split and metric."""
+    intervals = intervals_of(facts.folder, facts.results, problem=facts.model.problem)
     found: dict[str, dict[str, list[float]]] = {}
-    for (split, name), interval in intervals_of(facts).items():
+    for (split, name), interval in intervals.items():
         found.setdefault(split, {})[name] = [interval.low, interval.high]
     return found
 

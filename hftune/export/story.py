@@ -51,6 +51,7 @@ def card_facts(
 ) -> CardFacts:
     """Give what a run's card is written from."""
     calibration = calibration_of(facts.folder)
+    intervals = intervals_of(facts.folder, facts.results, problem=facts.model.problem)
     return CardFacts(
         run=recipe.run,
         repo_id=target.repo_id,
@@ -66,7 +67,7 @@ def card_facts(
         training=training_rows(facts, recipe),
         versions=versions(facts.environment),
         samples=tuple(samples),
-        intervals={key: (one.low, one.high) for key, one in intervals_of(facts).items()},
+        intervals={key: (one.low, one.high) for key, one in intervals.items()},
         picture=pictures.confusion,
         curves=pictures.curves,
         calibration=None if calibration is None else in_words(calibration),

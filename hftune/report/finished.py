@@ -7,11 +7,13 @@ from pathlib import Path
 
 from hftune.core import EvalResult
 from hftune.errors import RequestError
+from hftune.metrics.bootstrap import Interval
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.report.history import History, read_history
 from hftune.train.average_record import SOUP_FILE
 from hftune.train.calibration import Calibration, calibrate
+from hftune.train.intervals import intervals_of
 from hftune.train.predictions import Predictions, read_predictions
 from hftune.train.run_facts import (
     DataRecord,
@@ -71,6 +73,11 @@ class FinishedRun:
         """What the best weights said, by split, as far as it was kept. Raises RunFolderError."""
         found = {name: read_predictions(self.folder, name) for name in ("val", "test")}
         return {name: said for name, said in found.items() if said is not None}
+
+    @cached_property
+    def intervals(self) -> dict[tuple[str, str], Interval]:
+        """The 95 % interval of each metric, by split and name, where one is known."""
+        return intervals_of(self.folder, self.results, problem=self.model.problem)
 
     @cached_property
     def calibration(self) -> Calibration | None:

@@ -1,6 +1,7 @@
 """How far metrics are known: the interval that each has over other images of the same kind."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -9,15 +10,17 @@ from hftune.metrics.bootstrap import TIMES, Interval, draw_images, percentile_in
 from hftune.metrics.ranked import AREAS
 from hftune.metrics.resampled import make_measure
 from hftune.train.predictions import Predictions, read_predictions
-from hftune.train.run_facts import RunFacts
+from hftune.train.run_facts import ResultsRecord
 
 # Images times classes up to which areas, which sort each class's scores, take seconds.
 _MOST_SORTED = 1_000_000
 _SEED = 0
 
 
-def intervals_of(facts: RunFacts) -> dict[tuple[str, str], Interval]:
-    """Give the 95 % interval of each metric by split and name, from the predictions of the run.
+def intervals_of(
+    run: Path, results: ResultsRecord, *, problem: ProblemName
+) -> dict[tuple[str, str], Interval]:
+    """Give the 95 % interval of each metric by split and name, from the predictions of `run`.
 
     Percentiles of 2000 bootstrap resamples of the images, always the same ones, drawn whatever
     their class (see `draw_images`); this is what `hftune compare` does with one run. Absent are
@@ -25,11 +28,11 @@ def intervals_of(facts: RunFacts) -> dict[tuple[str, str], Interval]:
     claim certainty), and areas over more images and classes than can be sorted in seconds.
     """
     found = {}
-    for result in facts.results.evaluations:
-        said = read_predictions(facts.folder, result.split)
+    for result in results.evaluations:
+        said = read_predictions(run, result.split)
         if said is None:
             continue
-        for name, interval in _of_split(result, said, facts.model.problem).items():
+        for name, interval in _of_split(result, said, problem).items():
             found[result.split, name] = interval
     return found
 

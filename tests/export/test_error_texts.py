@@ -12,6 +12,7 @@ from hftune.export.artifact import build_artifact
 from hftune.export.checks import check_folder
 from hftune.export.probe import read_probe
 from hftune.predict import find_images, predict
+from hftune.report.finished import read_finished
 from hftune.report.plots import plot_confusion
 
 ERRORS = Path(__file__).parent.parent / "errors" / "publish"
@@ -85,7 +86,7 @@ def no_images(make_run: Callable[..., Path]) -> None:
 
 def confusion_of_several_labels(make_run: Callable[..., Path]) -> None:
     make_run(problem="multi_label")
-    plot_confusion(RUN)
+    plot_confusion(read_finished(RUN))
 
 
 def folder_of_nothing_known(make_run: Callable[..., Path]) -> None:

@@ -25,6 +25,10 @@ def run_that_said(make_run, logits, targets, *, values, **changes):
     return read_run(run)
 
 
+def of(facts):
+    return intervals_of(facts.folder, facts.results, problem=facts.model.problem)
+
+
 def answers(right):
     """Logits and targets [N] of three classes, the first `right` of which agree."""
     targets = torch.arange(IMAGES) % 3
@@ -35,7 +39,7 @@ def answers(right):
 def test_a_share_has_the_quantiles_of_the_binomial(make_run):
     # Of 100 draws with chance 0.8, 2.5 % give 72 or fewer and 97.5 % give 87 or fewer.
     facts = run_that_said(make_run, *answers(80), values={"accuracy": 0.8})
-    interval = intervals_of(facts)["val", "accuracy"]
+    interval = of(facts)["val", "accuracy"]
     assert interval.low == pytest.approx(0.72, abs=0.011)
     assert interval.high == pytest.approx(0.87, abs=0.011)
 
@@ -43,21 +47,21 @@ def test_a_share_has_the_quantiles_of_the_binomial(make_run):
 def test_every_metric_of_a_split_has_one_and_it_is_always_the_same(make_run):
     values = {"accuracy": 0.8, "macro_f1": 0.8, "auroc": 0.85}
     facts = run_that_said(make_run, *answers(80), values=values)
-    found = intervals_of(facts)
+    found = of(facts)
     assert set(found) == {("val", name) for name in values}
     assert all(one.low < values[name] < one.high for (_, name), one in found.items())
-    assert intervals_of(facts) == found
+    assert of(facts) == found
 
 
 def test_what_no_resample_moves_has_none(make_run):
     facts = run_that_said(make_run, *answers(IMAGES), values={"accuracy": 1.0, "macro_f1": 1.0})
-    assert intervals_of(facts) == {}
+    assert of(facts) == {}
 
 
 def test_areas_are_left_out_where_sorting_would_take_minutes(make_run, monkeypatch):
     monkeypatch.setattr(intervals, "_MOST_SORTED", 3 * IMAGES - 1)
     facts = run_that_said(make_run, *answers(80), values={"accuracy": 0.8, "auroc": 0.85})
-    assert set(intervals_of(facts)) == {("val", "accuracy")}
+    assert set(of(facts)) == {("val", "accuracy")}
 
 
 def test_numbers_have_intervals_too(make_run):
@@ -67,8 +71,8 @@ def test_numbers_have_intervals_too(make_run):
     facts = run_that_said(
         make_run, logits, targets, values=values, labels=("x",), problem="regression"
     )
-    assert set(intervals_of(facts)) == {("val", name) for name in values}
+    assert set(of(facts)) == {("val", name) for name in values}
 
 
 def test_a_run_that_kept_no_predictions_has_none(make_run):
-    assert intervals_of(read_run(make_run())) == {}
+    assert of(read_run(make_run())) == {}

@@ -35,7 +35,7 @@ def run_sections(run: FinishedRun, key: str) -> list[str]:
     ]
     return [
         section("Run", facts(run_facts(run))),
-        section("Results", results_table(run.results)),
+        section("Results", results_table(run)),
         *pictures,
         _calibration(run, key),
         _data(run.data),
@@ -75,31 +75,34 @@ def _length(results: ResultsRecord) -> str:
     return f"{results.steps:,} steps, {results.epochs:.4g} {unit}{early}"
 
 
-def results_table(results: ResultsRecord) -> str:
-    """Give the metrics of each split, shares of images with their 95 % interval."""
-    names = list(dict.fromkeys(n for one in results.evaluations for n in one.values))
+def results_table(run: FinishedRun) -> str:
+    """Give the metrics of each split with their 95 % intervals, as the card has them."""
+    names = list(dict.fromkeys(n for one in run.results.evaluations for n in one.values))
     head = ["", "Images", "Loss", *(metric_name(name) for name in names)]
     rows = [
         [
             split_title(one.split).capitalize(),
             f"{one.num_examples:,}",
             f"{one.loss:.4f}",
-            *(_value(one, name) for name in names),
+            *(_value(run, one, name) for name in names),
         ]
-        for one in results.evaluations
+        for one in run.results.evaluations
     ]
     return table(head, rows, caption="Metrics of the best weights on each split")
 
 
-def _value(result: EvalResult, name: str) -> str:
+def _value(run: FinishedRun, result: EvalResult, name: str) -> str:
     value = result.values.get(name)
     if value is None:
         return ""
-    if not is_share(name):
-        return f"{value:.4g}"
+    form = ".1%" if is_share(name) else ".4g"
+    known = run.intervals.get((result.split, name))
     interval = metric_interval(name, value, result.num_examples)
-    shown = f"{value:.1%}"
-    return shown if interval is None else f"{shown} ({interval[0]:.1%} to {interval[1]:.1%})"
+    if known is not None:
+        interval = known.low, known.high
+    if interval is None:
+        return f"{value:{form}}"
+    return f"{value:{form}} ({interval[0]:{form}} to {interval[1]:{form}})"
 
 
 def _calibration(run: FinishedRun, key: str) -> str:
