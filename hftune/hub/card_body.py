@@ -28,7 +28,7 @@ def human_part(facts: CardFacts) -> str:
         _calibration(facts),
         usage_section(facts),
         _training(facts),
-        frozen_section(facts.frozen, repo_id=facts.repo_id) if facts.frozen else "",
+        frozen_section(facts),
         _data(facts),
         audit_section(facts.data.audit) if facts.data.audit else "",
         _limits(facts),

@@ -1,13 +1,18 @@
 """The card's section on what training left as it was, and how anybody can check that."""
 
-from hftune.hub.card_facts import FrozenFacts
+from hftune.hub.card_facts import CardFacts, FrozenFacts
 from hftune.hub.card_table import cell, table
 
 _SHOWN = 8
+# Digits of a commit that people can tell it by; the program below has all of them.
+_SHORT = 12
 
 
-def frozen_section(frozen: FrozenFacts, *, repo_id: str | None) -> str:
-    """Give the section; `repo_id` is where the model is published, None while that is open."""
+def frozen_section(facts: CardFacts) -> str:
+    """Give the section; '' where everything trained."""
+    frozen = facts.frozen
+    if frozen is None:
+        return ""
     tensors = sum(part.tensors for part in frozen.parts)
     parameters = sum(part.parameters for part in frozen.parts)
     total = sum(part.of_parameters for part in frozen.parts)
@@ -30,14 +35,14 @@ def frozen_section(frozen: FrozenFacts, *, repo_id: str | None) -> str:
         "`hftune/receipt.json` holds the SHA-256 of each of them, before and after training.",
     ]
     if frozen.base is not None and frozen.commit is not None:
-        lines.append(f"To compare them with the base yourself:\n\n{_check(frozen, repo_id)}")
+        lines.append(f"To compare them with the base yourself:\n\n{_check(frozen, facts)}")
     return "\n\n".join(lines)
 
 
 def _origin(frozen: FrozenFacts) -> str:
     if frozen.base is None:
         return "as it was when training began"
-    commit = f" at commit `{frozen.commit}`" if frozen.commit else ""
+    commit = f" at commit `{frozen.commit[:_SHORT]}`" if frozen.commit else ""
     return f"that of `{frozen.base}`{commit}, as timm loads it in float32"
 
 
@@ -59,15 +64,16 @@ def _exceptions(frozen: FrozenFacts) -> list[str]:
     return lines
 
 
-def _check(frozen: FrozenFacts, repo_id: str | None) -> str:
+def _check(frozen: FrozenFacts, facts: CardFacts) -> str:
     """Give a program that needs timm and nothing of ours."""
     options = "".join(f", {name}={value!r}" for name, value in frozen.model_args.items())
-    ours = f"hf-hub:{repo_id}" if repo_id else "local-dir:THIS_FOLDER"
+    ours = f"hf-hub:{facts.place}" if facts.repo_id else "local-dir:THIS_FOLDER"
     imports = "import json\n\nimport timm\nimport torch\n"
     path = '"THIS_FOLDER/hftune/receipt.json"'
-    if repo_id:
+    if facts.repo_id:
         imports += "from huggingface_hub import hf_hub_download\n"
-        path = f'hf_hub_download("{repo_id}", "hftune/receipt.json")'
+        at = f', revision="{facts.revision}"' if facts.revision != "main" else ""
+        path = f'hf_hub_download("{facts.repo_id}", "hftune/receipt.json"{at})'
     return f"""```python
 {imports}
 ours = timm.create_model("{ours}", pretrained=True).state_dict()

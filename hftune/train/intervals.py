@@ -8,7 +8,7 @@ import numpy as np
 from hftune.core import EvalResult, ProblemName
 from hftune.metrics.bootstrap import TIMES, Interval, draw_images, percentile_interval
 from hftune.metrics.ranked import AREAS
-from hftune.metrics.resampled import make_measure
+from hftune.quick_import import quick_import
 from hftune.train.predictions import Predictions, read_predictions
 from hftune.train.run_facts import ResultsRecord
 
@@ -38,6 +38,9 @@ def intervals_of(
 
 
 def _of_split(result: EvalResult, said: Predictions, problem: ProblemName) -> dict[str, Interval]:
+    with quick_import():  # torchmetrics takes seconds, and no step needs it
+        from hftune.metrics.resampled import make_measure
+
     num_images = len(said.targets)
     names = [name for name in result.values if name not in AREAS or _can_sort(said)]
     measures = [make_measure(name, said.logits, said.targets, problem=problem) for name in names]

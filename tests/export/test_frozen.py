@@ -84,7 +84,8 @@ def test_the_receipt_is_published_and_the_card_counts_what_it_holds(run):
         f"{totals['frozen_parameters']:,} of {totals['parameters']:,} parameters"
     )
     assert claim in section
-    assert f"that of `timm/test_resnet.r160_in1k` at commit `{COMMIT}`" in section
+    assert f"that of `timm/test_resnet.r160_in1k` at commit `{COMMIT[:12]}`" in section
+    assert f"hf-hub:timm/test_resnet.r160_in1k@{COMMIT}" in section
     module = timm.create_model("test_resnet", num_classes=3)
     size = sum(value.numel() for value in module.conv1.parameters())
     size += sum(value.numel() for value in module.bn1.parameters())
@@ -92,6 +93,13 @@ def test_the_receipt_is_published_and_the_card_counts_what_it_holds(run):
     assert row.endswith(f"| {size:,} of {size:,} |")
     assert "| head" not in section  # nothing of it stood still
     open_artifact(artifact.folder)
+
+
+def test_the_program_reads_the_branch_that_the_card_stands_on(run):
+    card = build_artifact(run, repo_id="me/cats", revision="dev").card.read_text(encoding="utf-8")
+    section = card[card.index("## Frozen layers") : card.index("## Data")]
+    assert 'timm.create_model("hf-hub:me/cats@dev", pretrained=True)' in section
+    assert 'hf_hub_download("me/cats", "hftune/receipt.json", revision="dev")' in section
 
 
 def test_a_run_that_trained_everything_says_nothing_of_it(make_run):

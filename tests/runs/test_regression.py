@@ -123,7 +123,7 @@ def test_it_is_not_judged_on_classes(trained, write_recipe, command):
 
 def test_pictures_and_card_are_of_a_number(trained):
     assert {path.name for path in (trained / "report").glob("*.png")} == {
-        "learning_curves.png", "throughput.png", "agreement.png"
+        "learning_curves.png", "throughput.png", "depth_rates.png", "agreement.png"
     }  # fmt: skip
     card = (trained / "artifact" / "README.md").read_text(encoding="utf-8")
     assert "one number, `brightness`" in card
