@@ -9,7 +9,6 @@ of interleaved repeats. Prints two Markdown tables.
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -32,6 +31,7 @@ from hftune.data.image_cache import ImageCache, make_cache, open_cache
 from hftune.data.image_input import TrainTransform, train_transform
 from hftune.files import digest_json
 from hftune.recipe.schema import Component
+from hftune.train.run_folder import processor_name
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 SPEC = InputSpec(
@@ -227,9 +227,7 @@ def main() -> None:
 
         cv2.setNumThreads(1)
     libraries = ", ".join(f"{name} {features.version(name)}" for name in ("libjpeg_turbo", "zlib"))
-    print(
-        f"{platform.processor() or platform.machine()}; Pillow {Image.__version__} ({libraries})\n"
-    )
+    print(f"{processor_name()}; Pillow {Image.__version__} ({libraries})\n")
     compare_decoders(wanted.repeats)
     print()
     with tempfile.TemporaryDirectory(prefix="hftune-decoding-") as folder:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from hftune.train.allocator import find_machine, with_jemalloc
+from hftune.train.run_folder import processor_name
 
 _PACKAGES = ("torch", "torchvision", "timm", "accelerate", "transformers", "fastai", "hftune")
 
@@ -55,7 +56,7 @@ def facts(command: Sequence[str]) -> dict[str, str]:
     known = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "command": f"`{' '.join(command)}`",
-        "processor": f"{processor()}, {psutil.cpu_count(logical=True)} cores",
+        "processor": f"{processor_name()}, {psutil.cpu_count(logical=True)} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": gpu_name(),
         "load of the machine as it began": f"{os.getloadavg()[0]:.1f}",
@@ -75,16 +76,6 @@ def gpu_name() -> str:
         return "none"
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", "0"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def processor() -> str:
-    """Give the processor's name."""
-    listed = Path("/proc/cpuinfo")
-    if listed.exists():
-        for line in listed.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def commit() -> str:

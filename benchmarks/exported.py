@@ -19,7 +19,6 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from benchmarks.environment import processor
 from hftune.core import LabelSpace
 from hftune.export.graph import FILES, INPUT, OUTPUT, Form, Trial, write_graph
 from hftune.export.probe import run_pixels
@@ -27,6 +26,7 @@ from hftune.model.backbone import build_model
 from hftune.model.fused import find_pairs, fused
 from hftune.model.published import Classifier
 from hftune.recipe.schema import ModelRecipe
+from hftune.train.run_folder import processor_name
 
 MODELS = ("tf_efficientnet_lite0", "resnet50", "vit_tiny_patch16_224")
 FORMS: tuple[Form, ...] = ("onnx", "onnx-fp16", "torch")
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     wanted = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}, ", end="")
+    print(f"{processor_name()}, {os.cpu_count()} cores, torch {torch.__version__}, ", end="")
     print(f"ONNX Runtime {onnxruntime.__version__}, {wanted.images} images at once\n")
     print(
         "| model | form | MiB | images/s, torch 1 | largest difference |\n|---|---|---:|---:|---:|"

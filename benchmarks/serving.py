@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from benchmarks.environment import processor
 from benchmarks.prepare import write_random
+from hftune.train.run_folder import processor_name
 
 
 def jpeg(side: int) -> bytes:
@@ -108,7 +108,8 @@ def main() -> None:
     parser.add_argument("--image", type=int, default=300, help="pixels of a side")
     wanted = parser.parse_args()
     body = jpeg(wanted.image)
-    print(f"{wanted.architecture}, JPEG {wanted.image} px, {processor()}, {os.cpu_count()} cores\n")
+    machine = f"{processor_name()}, {os.cpu_count()} cores"
+    print(f"{wanted.architecture}, JPEG {wanted.image} px, {machine}\n")
     print(
         "| clients | in flight at most | requests/s | median, ms | 95 % | 99 % | refused | failed |"
     )

@@ -214,7 +214,17 @@ def _version(name: str) -> str | None:
         return None
 
 
+def processor_name() -> str:
+    """Give the processor's name, as Linux or Python knows it; of several kinds the first."""
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        for line in listed.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{os.cpu_count()} logical CPU cores"
+    return f"{processor_name()}, {os.cpu_count()} logical cores"
