@@ -53,19 +53,31 @@ class NumberAgreement(NumberError):
         return self.of((scores - centre) / scale, (targets - centre) / scale)
 
 
-class Correlation(NumberAgreement):
-    """An agreement that is undefined, NaN, also where the predictions are all equal."""
+class Correlation(NumberError):
+    """A correlation; NaN where targets or predictions are all equal.
+
+    `of` must not change when either is shifted and stretched: it sees each in units of its own
+    deviation, since torchmetrics takes small variances for nothing.
+    """
+
+    higher_is_better = True
 
     def compute(self) -> Tensor:
         """Give the value, a scalar."""
-        scores = torch.cat(self.scores)
-        return super().compute() if is_spread(scores) else torch.full_like(scores[0], math.nan)
+        scores, targets = torch.cat(self.scores), torch.cat(self.targets)
+        if not (is_spread(scores) and is_spread(targets)):
+            return torch.full_like(scores[0], math.nan)
+        return self.of(_standardised(scores), _standardised(targets))
 
 
 def root_mean_squared_error(scores: Tensor, targets: Tensor) -> Tensor:
     """Give the root of the mean squared error of [N] against [N], a scalar."""
     value: Tensor = mean_squared_error(scores, targets, squared=False)
     return value
+
+
+def _standardised(values: Tensor) -> Tensor:
+    return (values - values.mean()) / values.std(correction=0)
 
 
 def is_spread(values: Tensor) -> bool:

@@ -67,6 +67,13 @@ def test_a_large_mean_does_not_drown_small_differences():
     assert result.values["pearson"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("unit", [1e-40, 3.5e-22, 1e30])
+def test_a_correlation_knows_no_unit(unit):
+    values = judged([0.0, unit, 3 * unit], [1.0, 2.0, 4.0]).values
+    assert values["pearson"] == pytest.approx(1.0)
+    assert values["spearman"] == pytest.approx(1.0, abs=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_perfect_numbers_are_best(dtype):
     true = torch.tensor([[0.0], [0.5], [1.0], [2.0]])
