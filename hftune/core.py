@@ -313,6 +313,18 @@ class BaseFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherFacts:
+    """The classifier that a run learns from: its repository and commit, None for one on disk.
+
+    `digest` is that of all its tensors, so that a teacher which was trained further is told.
+    """
+
+    digest: str
+    repo_id: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A module ready to train (on the CPU, fp32), with what it wants to see and how it is built."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
+from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits, TeacherFacts
 from hftune.data.cached_rows import keep_decoded
 from hftune.data.rows import draft_split
 from hftune.data.sources import open_splits
@@ -31,6 +31,7 @@ from hftune.train.loop import train
 from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
 from hftune.train.mirror import restore_from_hub
 from hftune.train.old_classes import ask_base
+from hftune.train.pins import check_same_teacher, pin, pins_of, settled_pins
 from hftune.train.plan import make_plan, next_phase
 from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
@@ -38,7 +39,14 @@ from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_run_folder, check_same_data, write_run_facts
 from hftune.train.space import check_space
 from hftune.train.teacher import Teacher, load_teacher
-from hftune.train.world import World, all_agree, first_on_machine, join_world, wait_for_all
+from hftune.train.world import (
+    World,
+    all_agree,
+    first_on_machine,
+    from_first,
+    join_world,
+    wait_for_all,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +59,8 @@ class Prepared:
     model: Model
     splits: Splits
     plan: RunPlan
+    teacher: Teacher | None = None
+    teacher_facts: TeacherFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +121,8 @@ def train_and_judge(
     plan = settle_compile(prepared.plan, model, world, begun=settled_compile(run))
     if world.is_first:
         check_space(run, model=model, plan=plan, splits=splits)
-        write_run_facts(run, plan, model, splits, world=world)
+        teacher = prepared.teacher_facts
+        write_run_facts(run, plan, model, splits, world=world, teacher=teacher)
         write_json(run / "origins.json", dict(origins or {}))
         keep_samples(run, splits.val)
     wait_for_all()
@@ -119,7 +130,9 @@ def train_and_judge(
     receipt = open_receipt(plan, model) if world.is_first else None
     ask_base(plan, model, splits, run=run)
     best = BestOutputs()
-    progress = train(plan, model, splits, run, gives_up=gives_up, best=best)
+    progress = train(
+        plan, model, splits, run, teacher=prepared.teacher, gives_up=gives_up, best=best
+    )
     if next_phase(plan, progress) is not None or owes_average(plan, progress):
         raise Stopped(
             f"stopped after step {progress.step} of {plan.total_steps}; a checkpoint is kept",
@@ -135,15 +148,20 @@ def train_and_judge(
 def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = None) -> Prepared:
     """Pull, open the data, build the model and settle the plan; writes nothing but caches.
 
-    `run` is the folder of a run that may have begun already, whose micro-batch is kept; `splits`
-    are the recipe's data where they are open already.
+    `run` is the folder of a run that may have begun already: its commits and its micro-batch are
+    kept, wherever a branch moved to. `splits` are the recipe's data where they are open already.
     """
     world = join_world()
+    # Collective: other machines may not see the folder of the run.
+    begun = from_first(None if run is None else settled_pins(run))
+    pinned = recipe if begun is None else pin(recipe, begun)
     with first_on_machine():  # one process downloads, the others find the cache
-        source = pull_backbone(recipe.model)
+        source = pull_backbone(pinned.model)
         if splits is None:
-            splits = open_splits(recipe.data, problem=recipe.problem)
-        loaded = None if recipe.distill.teacher is None else load_teacher(recipe.distill.teacher)
+            splits = open_splits(pinned.data, problem=recipe.problem)
+        name = pinned.distill.teacher
+        loaded, teacher_facts = (None, None) if name is None else load_teacher(name)
+    check_same_teacher(begun, teacher_facts, where=str(run))
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
     if recipe.hub.push_to is not None:
         check_terms(recipe.hub, model.base)
@@ -156,13 +174,20 @@ def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = 
         begun=None if run is None or not is_auto else settled_micro_batch(run),
         teacher=teacher,
     )
-    if not all_agree(f"{plan.digest} {model.base.commit}"):
+    if not all_agree(f"{plan.digest} {pins_of(model, splits, teacher_facts)}"):
         raise PlanError(
             "the processes of this run do not see the same backbone, images or recipe",
             found="a branch that moved while they started, or machines with other files",
-            remedy="pin model.revision and the revision of the data, then run the command again",
+            remedy="pin the revisions of model, data and teacher, then run the command again",
         )
-    return Prepared(world=world, model=model, splits=splits, plan=plan)
+    return Prepared(
+        world=world,
+        model=model,
+        splits=splits,
+        plan=plan,
+        teacher=teacher,
+        teacher_facts=teacher_facts,
+    )
 
 
 def as_loaded(prepared: Prepared) -> Splits:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from hftune.core import BaseFacts, DataFacts, EvalResult, InputSpec, ProblemName
 from hftune.files import write_json
+from hftune.train.pins import Pins
 from hftune.train.run_facts import (
     DataRecord,
     ModelRecord,
@@ -73,6 +74,7 @@ def write_finished_run(
         weights_report={"matched": 100, "reset": ["fc.weight", "fc.bias"]},
     )
     write_json(run / "model.json", model.to_json())
+    write_json(run / "pins.json", Pins(model=base.commit).to_json())
     _write_data_and_results(run, labels, problem=problem, data_license=data_license)
     recipe = {
         "run": run.name,

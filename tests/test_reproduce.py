@@ -2,13 +2,23 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from hftune.core import TeacherFacts
 from hftune.errors import PublishError
 from hftune.export.artifact import build_artifact
+from hftune.recipe.schema import (
+    Component,
+    DataRecipe,
+    DistillRecipe,
+    ModelRecipe,
+    OptimRecipe,
+    Recipe,
+)
 from hftune.reproduce import (
     Metric,
     Reproduction,
@@ -18,6 +28,7 @@ from hftune.reproduce import (
     allowed_difference,
     reproduce,
 )
+from hftune.train.pins import Pins, pin
 from hftune.train.run_facts import read_run
 from tests.finished import write_finished_run
 
@@ -77,19 +88,16 @@ def test_a_repository_without_recipe_or_record_is_refused(tmp_path: Path) -> Non
 
 
 def test_the_published_recipe_names_the_commits_that_the_run_took(tmp_path: Path) -> None:
-    from hftune.core import BaseFacts, DataFacts
-    from hftune.export.pins import pin
-    from hftune.recipe.schema import Component, DataRecipe, ModelRecipe, OptimRecipe, Recipe
-
-    commit, other = "0" * 40, "1" * 40
+    commit, other, third = "0" * 40, "1" * 40, "2" * 40
     source = Component(name="hub_dataset", options={"repo": "me/data@main", "label": "kind"})
     recipe = Recipe(
         run="r", model=ModelRecipe(repo="me/base@v1"), data=DataRecipe(source=source),
         optim=OptimRecipe(lr=1e-3),
     )  # fmt: skip
-    base = BaseFacts(architecture="resnet18", repo_id="me/base", hub_id=None, commit=commit)
-    pinned = pin(recipe, base, DataFacts(repo_id="me/data", commit=other))
+    taught = replace(recipe, distill=DistillRecipe(teacher="me/large@v2"))
+    teacher = TeacherFacts(digest="d", repo_id="me/large", commit=third)
+    pinned = pin(taught, Pins(model=commit, data=other, teacher=teacher))
     assert (pinned.model.repo, pinned.model.revision) == ("me/base", commit)
     assert pinned.data.source.options == {"repo": "me/data", "revision": other, "label": "kind"}
-    local = BaseFacts(architecture="resnet18", repo_id=None, hub_id=None, commit=None)
-    assert pin(recipe, local, DataFacts(path="x")) == recipe
+    assert pinned.distill.teacher == f"me/large@{third}"
+    assert pin(recipe, Pins(teacher=TeacherFacts(digest="of a folder"))) == recipe

@@ -41,7 +41,9 @@ def command(
     check_options_of(resolved)
     prepared = prepare(resolved.recipe)
     plan = prepared.plan
-    curve = range_test(plan, prepared.model, prepared.splits.train, wanted)
+    curve = range_test(
+        plan, prepared.model, prepared.splits.train, wanted, teacher=prepared.teacher
+    )
     if not prepared.world.is_first:
         return
     suggestion = suggest(curve)

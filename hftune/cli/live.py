@@ -48,9 +48,10 @@ class LiveView:
 
     def show(self, status: Status) -> None:
         """Draw `status`, unless something was drawn just now."""
+        is_same = self._status is not None and bool(self._status.doing) == bool(status.doing)
         self._status = status
         now = time.monotonic()
-        if status.doing or now - self._drawn_at >= _EVERY:
+        if not is_same or now - self._drawn_at >= _EVERY:
             self._drawn_at = now
             self._live.update(drawing(status, width=self._console.width), refresh=True)
 

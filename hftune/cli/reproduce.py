@@ -19,7 +19,8 @@ def command(
         typer.Argument(help="Settings such as data.source.path=./images, for what is not public."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The new run's folder; default: runs/NAME-again.")
+        Path | None,
+        typer.Option("--output", "-o", help="The new run's folder; default runs/NAME-again."),
     ] = None,
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Run code that the published recipe names.")

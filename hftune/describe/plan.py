@@ -9,8 +9,8 @@ from hftune.describe.description import Cell, Description, Table, listed
 from hftune.describe.head import head_start_facts
 from hftune.describe.layers import Layers, head_text, share_text
 from hftune.describe.phase_tables import PhaseGroups, group_table, phase_table
-from hftune.describe.recipe import component_text
 from hftune.recipe.schema import Recipe
+from hftune.recipe.words import component_text, extras
 from hftune.train.features_ahead import PhaseFeatures, features_ahead
 from hftune.train.frozen import frozen_text
 from hftune.train.memory import LEFT_OUT, PhaseMemory
@@ -148,34 +148,13 @@ def _optimizer_facts(plan: RunPlan) -> dict[str, Cell]:
 
 
 def _extras(recipe: Recipe, plan: RunPlan) -> Iterator[tuple[str, Cell]]:
-    """Give what is off unless a recipe asks for it, and what becomes of frozen layers."""
-    data, optim = recipe.data, recipe.optim
+    """Give what becomes of frozen layers, and what is off unless a recipe asks for it."""
     frozen = frozen_text(plan)
     if frozen is not None:
         yield "frozen layers", frozen
-    if data.augment:
-        yield "augmentation", "; ".join(component_text(part) for part in data.augment)
-    if data.mix.is_on:
-        mix = data.mix
-        yield "mixing", f"mixup {mix.mixup:g}, CutMix {mix.cutmix:g}, of {mix.p:.0%} per {mix.draw}"
-    if data.balance:
-        yield "balance", f"{data.balance:g} of the way to equal classes"
-    if data.class_weights is not None:
-        yield "class weights", component_text(data.class_weights)
-    if optim.clip_norm is not None:
-        yield "clipping", f"gradient norm at most {optim.clip_norm:g}"
-    if optim.l2_sp.strength:
-        yield "decay to the start", f"strength {optim.l2_sp.strength:g} in place of weight decay"
-    if optim.ema is not None:
-        yield "averaged weights", f"decay {optim.ema:g} per step"
+    yield from extras(recipe)
     if plan.swa_start is not None:
         yield "mean of weights", f"from step {plan.swa_start}, every {plan.swa_every} steps"
-    if recipe.distill.teacher is not None:
-        distill = recipe.distill
-        yield (
-            "teacher",
-            f"{distill.teacher}, weight {distill.weight:g}, temperature {distill.temperature:g}",
-        )
 
 
 def _interval_facts(plan: RunPlan) -> dict[str, Cell]:

@@ -7,7 +7,8 @@ from hftune.describe.description import Cell, Description, Table, listed
 from hftune.errors import HubError
 from hftune.hub.failure import unable
 from hftune.recipe import Resolved, resolve_recipe
-from hftune.recipe.schema import Component, ModelRecipe, Recipe
+from hftune.recipe.schema import ModelRecipe, Recipe
+from hftune.recipe.words import component_text
 
 
 def describe_recipe(source: str, overrides: Sequence[str] = ()) -> Description:
@@ -53,12 +54,6 @@ def _describe_alone(resolved: Resolved) -> Description:
         "pushed to": recipe.hub.push_to or "nowhere",
     }
     return Description(kind="recipe", name=resolved.source, facts=facts, tables=(_phases(recipe),))
-
-
-def component_text(component: Component) -> str:
-    """Give a component as name and options."""
-    options = ", ".join(f"{name}={value}" for name, value in component.options.items())
-    return f"{component.name} ({options})" if options else component.name
 
 
 def _backbone(model: ModelRecipe) -> str:

@@ -34,6 +34,7 @@ def check_recipe(source: str, settings: HubSettings, *, has_torch: bool) -> Iter
     if has_torch:
         yield from _precision(recipe)
     yield from _model(recipe.model, settings)
+    yield from _teacher(recipe.distill.teacher, settings)
     yield from _data(recipe.data, settings)
     for name in recipe.track.trackers:
         package = _TRACKERS.get(name)
@@ -63,6 +64,11 @@ def _model(model: ModelRecipe, settings: HubSettings) -> Iterator[Finding]:
         yield from _repository("model.repo", model.repo, model.revision, settings)
     if model.weights is not None:
         yield from _file("model.weights", model.weights)
+
+
+def _teacher(name: str | None, settings: HubSettings) -> Iterator[Finding]:
+    if name is not None:
+        yield from _repository("distill.teacher", name, None, settings)
 
 
 def _data(data: DataRecipe, settings: HubSettings) -> Iterator[Finding]:

@@ -16,7 +16,6 @@ from hftune.export.checks import CARD, CONFIG, RECORD, WEIGHTS, check_folder
 from hftune.export.config import labels_digest, timm_config
 from hftune.export.frozen import copy_receipt
 from hftune.export.license import write_license
-from hftune.export.pins import pin
 from hftune.export.probe import PROBE, drawn_images, make_probe, run_images, write_probe
 from hftune.export.record import published_run
 from hftune.export.samples import SAMPLES, may_share, read_samples, write_jpegs
@@ -30,6 +29,7 @@ from hftune.model.weights import read_weights, save_weights
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import to_public_yaml
+from hftune.train.pins import pin
 from hftune.train.run_facts import RunFacts, read_run
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ def build_artifact(run: Path, *, repo_id: str | None = None, revision: str = "ma
     final = run / ARTIFACT
     with committed_folder(final) as folder:
         _write_model(folder, facts, trained, run_name=recipe.run)
-        pinned = pin(recipe, facts.model.base, facts.data.facts)
-        write_text(folder / RECIPE, to_public_yaml(pinned))
+        write_text(folder / RECIPE, to_public_yaml(pin(recipe, facts.pins)))
         write_json(folder / RECORD, published_run(facts, recipe))
         copy_receipt(run, folder)
         examples = _write_samples(folder, facts, trained, share=_shares(recipe, facts))

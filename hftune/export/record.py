@@ -1,5 +1,6 @@
 """The published record of a run: its facts, without anything about this machine."""
 
+from dataclasses import asdict
 from typing import Any
 
 from hftune import __version__
@@ -36,6 +37,7 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
             "pretrained": base.pretrained,
             "weights": dict(facts.model.weights_report),
         },
+        "teacher": None if facts.pins.teacher is None else asdict(facts.pins.teacher),
         "data": {
             "repo_id": origin.repo_id,
             "commit": origin.commit,

@@ -13,11 +13,12 @@ from hftune.export.terms import terms_of
 from hftune.hub.card_facts import CardFacts, WidgetSample
 from hftune.hub.card_head import head_line
 from hftune.problems import PROBLEMS
-from hftune.recipe.schema import Component, Recipe
+from hftune.recipe.schema import Recipe
+from hftune.recipe.words import component_text, extras
 from hftune.train.calibration import calibration_of, in_words
 from hftune.train.intervals import intervals_of
 from hftune.train.json_record import read_mapping
-from hftune.train.run_facts import ResultsRecord, RunFacts
+from hftune.train.run_facts import PLAN_FILE, ResultsRecord, RunFacts
 from hftune.units import format_duration
 
 
@@ -61,6 +62,7 @@ def card_facts(
         input_spec=facts.model.input_spec,
         base=facts.model.base,
         data=facts.data.facts,
+        teacher=facts.pins.teacher,
         license=license_facts(facts, recipe),
         counts={name: split.count for name, split in facts.data.splits.items()},
         results=facts.results.evaluations,
@@ -82,27 +84,29 @@ def card_facts(
 def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
     """Give what was done in training, a short text per row."""
     optim, results = recipe.optim, facts.results
+    settled = _settled(facts.folder)
+    rate = settled.get("peak_lr", optim.lr)
     rows = {
         "Layers trained": _layers(results),
         "Length": f"{results.steps:,} steps, {_epochs(results.epochs)}",
         "Batch size": str(recipe.train.batch_size),
-        "Optimizer": f"{_component(optim.method)}, peak rate {optim.lr:g}, "
+        "Optimizer": f"{component_text(optim.method, public=True)}, peak rate {rate:g}, "
         f"weight decay {optim.weight_decay:g}",
-        "Schedule": _component(optim.schedule),
+        "Schedule": component_text(optim.schedule, public=True),
     }
     if facts.model.head is not None:
         rows["Head at first"] = head_line(facts.model.head, facts.labels)
     if optim.layer_decay is not None and optim.layer_decay < 1:
         rows["Rate per depth"] = f"times {optim.layer_decay:g} for each layer from the head down"
-    if optim.ema is not None:
-        rows["Averaged weights"] = f"decay {optim.ema:g} per step"
+    if optim.rates:
+        rows["Rates by part"] = ", ".join(f"{part} {rate}" for part, rate in optim.rates.items())
     if recipe.loss is not None:
-        rows["Loss"] = _component(recipe.loss)
-    if recipe.data.augment:
-        rows["Augmentation"] = "; ".join(_component(part) for part in recipe.data.augment)
+        rows["Loss"] = component_text(recipe.loss, public=True)
+    for name, words in extras(recipe, public=True):
+        rows[name.capitalize()] = words
     rows["Weights published"] = weights_published(facts)
     rows["Seed"] = str(recipe.train.seed)
-    rows["Precision"] = _precision(facts.folder, recipe)
+    rows["Precision"] = str(settled.get("precision", recipe.train.precision))
     rows["Machine"] = _machine(facts.environment)
     rows["Time"] = f"{format_duration(results.seconds)}{_pace(facts)}"
     return rows
@@ -133,28 +137,10 @@ def _layers(results: ResultsRecord) -> str:
     return "; ".join(phases) + f", of {results.num_parameters:,} in all"
 
 
-def _component(component: Component) -> str:
-    """Give a component as name and options; of paths of this machine only the last part."""
-    options = ", ".join(f"{name} {_plain(value)}" for name, value in component.options.items())
-    name = _plain(component.name)
-    return f"{name} ({options})" if options else name
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_plain(item) for item in value) + "]"
-    if isinstance(value, str) and value.startswith(("/", "~/")):
-        return f"./{value.rstrip('/').rpartition('/')[2]}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _precision(run: Path, recipe: Recipe) -> str:
-    """Give the precision that the plan settled, the recipe's where there is no plan."""
-    plan = run / "plan.json"
-    if not plan.is_file():
-        return recipe.train.precision
-    settled = read_mapping(plan).get("precision")
-    return str(settled or recipe.train.precision)
+def _settled(run: Path) -> Mapping[str, Any]:
+    """Read what the plan settled; nothing for a soup, which has none."""
+    plan = run / PLAN_FILE
+    return read_mapping(plan) if plan.is_file() else {}
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hftune.core import TeacherFacts
 from hftune.hub.card_audit import audit_section
 from hftune.hub.card_facts import CardFacts
 from hftune.hub.card_frozen import frozen_section
@@ -92,9 +93,8 @@ def _training(facts: CardFacts) -> str:
             f" ({spec.interpolation}), of which the middle {100 * spec.crop_fraction:.3g}% is kept",
         ]
     )
-    recipe = (
-        "The whole recipe, with the commits of backbone and data, is in `hftune/recipe.yaml`."
-        + (f" Train it again: `hftune reproduce {facts.place}`." if facts.repo_id else "")
+    recipe = "The whole recipe, with every commit that it took, is in `hftune/recipe.yaml`." + (
+        f" Train it again: `hftune reproduce {facts.place}`." if facts.repo_id else ""
     )
     curves = f"\n\n![Learning curves]({facts.curves})" if facts.curves else ""
     return "## Training\n\n" + table(["Setting", "Value"], rows) + f"{curves}\n\n{recipe}"
@@ -149,11 +149,19 @@ def _lineage(facts: CardFacts) -> str:
         lines.append(f"- Base: `{name}`{commit}, licence {base.license or 'not stated'}")
     else:
         lines.append(f"- Base: none; `{base.architecture}` with random weights")
+    if facts.teacher is not None:
+        lines.append(f"- Teacher: {_teacher(facts.teacher)}")
     lines.append(f"- Data: licence {facts.data.license or 'not stated'}")
     lines += [f"- {cell(note)}" for note in facts.license.notes]
     if facts.license.notes:
         lines.append("\nLicences were compared by their names only; this is no legal advice.")
     return "## Licence and lineage\n\n" + "\n".join(lines)
+
+
+def _teacher(teacher: TeacherFacts) -> str:
+    if teacher.repo_id is None or teacher.commit is None:
+        return f"a local model, tensors with digest `{teacher.digest[:_SHORT]}`"
+    return f"`{teacher.repo_id}` at commit `{teacher.commit[:_SHORT]}`"
 
 
 def _versions(facts: CardFacts) -> str:

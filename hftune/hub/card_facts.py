@@ -11,6 +11,7 @@ from hftune.core import (
     LabelSpace,
     OldClasses,
     ProblemName,
+    TeacherFacts,
 )
 
 
@@ -83,7 +84,8 @@ class CardFacts:
     version. `picture` (of what is taken for what), `curves` and `calibration_picture` are paths in
     the repository; `calibration` says how far scores can be believed. `tags` come after those of
     every card. `frozen` is None where everything trained. `old_classes` say what became of the
-    classes that the base told apart, where all of them are here.
+    classes that the base told apart, where all of them are here. `teacher` is None where only the
+    labels taught it.
     """
 
     run: str
@@ -108,6 +110,7 @@ class CardFacts:
     tags: tuple[str, ...] = ()
     frozen: FrozenFacts | None = None
     old_classes: tuple[OldClasses, ...] = ()
+    teacher: TeacherFacts | None = None
     limits: tuple[str, ...] = ()
     summary: str | None = None
     revision: str = "main"

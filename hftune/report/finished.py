@@ -1,5 +1,6 @@
 """A finished run as the report sees it: each of its files read once, at its first use."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,16 +28,12 @@ from hftune.train.run_facts import (
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run folder, what was trained, and what came out."""
+    """A run folder, what was trained, what came out, and its name beside others."""
 
     folder: Path
     model: ModelRecord
     results: ResultsRecord
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.folder.resolve().name
+    name: str
 
     @property
     def is_soup(self) -> bool:
@@ -86,15 +83,39 @@ class FinishedRun:
         return calibrate(self.model.problem, val=said.get("val"), test=said.get("test"))
 
 
-def read_finished(folder: Path) -> FinishedRun:
-    """Read a finished run. Raises RunFolderError."""
+def read_finished(folder: Path, *, name: str | None = None) -> FinishedRun:
+    """Read a finished run; it has its folder's name unless another is given.
+
+    Raises RunFolderError.
+    """
     return FinishedRun(
-        folder=folder, model=read_model_record(folder), results=read_results_record(folder)
+        folder=folder,
+        model=read_model_record(folder),
+        results=read_results_record(folder),
+        name=name or folder.resolve().name,
     )
 
 
 def read_several(folders: Sequence[Path]) -> tuple[FinishedRun, ...]:
-    """Read finished runs. Raises RunFolderError, and RequestError for the same run twice."""
+    """Read finished runs, named so that they can be told apart.
+
+    Raises RunFolderError, and RequestError for the same run twice.
+    """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RequestError("a run is named twice", found=", ".join(map(str, folders)))
-    return tuple(map(read_finished, folders))
+    names = tell_apart(folders)
+    return tuple(
+        read_finished(folder, name=name) for folder, name in zip(folders, names, strict=True)
+    )
+
+
+def tell_apart(folders: Sequence[Path]) -> list[str]:
+    """Give each folder its last part as a name, those that share it as many more as it takes."""
+    parts = [folder.resolve().parts for folder in folders]
+    lengths = [1] * len(parts)
+    while True:
+        names = ["/".join(part[-length:]) for part, length in zip(parts, lengths, strict=True)]
+        same = {name for name, times in Counter(names).items() if times > 1}
+        if not same:
+            return names
+        lengths = [length + (name in same) for length, name in zip(lengths, names, strict=True)]

@@ -16,6 +16,7 @@ from hftune.soup.kitchen import Kitchen
 from hftune.train.average_record import SOUP_FILE, SoupRecord
 from hftune.train.best import write_best
 from hftune.train.evaluate import Outputs, compute_logits, judge_outputs
+from hftune.train.pins import PINS_FILE
 from hftune.train.predictions import predictions_from, write_predictions
 from hftune.train.run_facts import DATA_FILE, MODEL_FILE, RESULTS_FILE, ResultsRecord
 from hftune.train.run_folder import all_splits, describe_environment
@@ -74,7 +75,7 @@ def _recipe(main: Ingredient, folder: Path) -> Recipe:
 
 def _write_facts(aside: Path, main: Ingredient, recipe: Recipe, kitchen: Kitchen) -> None:
     """Write what the soup shares with its best ingredient, and where it was made."""
-    for name in (MODEL_FILE, DATA_FILE):
+    for name in (MODEL_FILE, DATA_FILE, PINS_FILE):
         shutil.copyfile(main.facts.folder / name, aside / name)
     write_text(aside / "recipe.yaml", to_yaml(recipe))
     environment: Mapping[str, object] = describe_environment(join_world())

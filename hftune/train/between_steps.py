@@ -18,10 +18,10 @@ def judge_now(session: Session, progress: Progress, around: Surroundings) -> boo
     progress.owes_evaluation = True
     session.share_buffers()
     module = session.judged_module()
-    around.track.evaluating(progress)
     outputs = compute_logits(
-        around.judge, module, around.val, control=around.control, kept=session.kept_val
-    )
+        around.judge, module, around.val, control=around.control, kept=session.kept_val,
+        told=lambda share: around.track.evaluating(progress, share),
+    )  # fmt: skip
     session.train_mode()
     if outputs is None:
         return False

@@ -3,6 +3,7 @@
 An image that cannot be read ends it on all ranks, or is left out and counted, as the recipe says.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,12 +190,13 @@ def judge_outputs(judge: Judge, outputs: Outputs, split: Split, *, step: int) ->
 
 def compute_logits(
     judge: Judge, module: nn.Module, split: Split, *, control: Control | None = None,
-    kept: Kept | None = None,
+    kept: Kept | None = None, told: Callable[[float], None] | None = None,
 ) -> Outputs | None:  # fmt: skip
     """Run the module over its share of the split and gather all (collective).
 
     None when a stop signal cut it short, which `control` notices. `kept` is what the module's
-    frozen prefix gives for the split. Side effect: leaves the module in evaluation mode.
+    frozen prefix gives for the split; `told` hears of each batch which share 0..1 is done. Side
+    effect: leaves the module in evaluation mode.
 
     What runs is the module with its batch norm folded away, whose logits differ by rounding. It is
     the bare one, so ranks with fewer batches wait for nobody until the end. Once all images were
@@ -219,7 +221,9 @@ def compute_logits(
     module.eval()
     forward: nn.Module | None = None if kept is None else kept.rest(module)
     with torch.inference_mode(), closing(prefetched(batches, accelerator.device)) as batches:
-        for _ in range(rounds):
+        for turn in range(rounds):
+            if told is not None:
+                told(turn / rounds)
             batch = next(batches, None) if control is None else control.next_or_none(batches)
             own.bad.extend(() if batch is None else batch.bad)
             if batch is not None and len(batch.rows) > 0:

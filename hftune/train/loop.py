@@ -26,6 +26,7 @@ from hftune.train.plan import due, next_phase
 from hftune.train.session import Session, open_session
 from hftune.train.step import BadStep, train_step
 from hftune.train.surroundings import Surroundings
+from hftune.train.teacher import Teacher
 from hftune.train.tracking import Tracking
 from hftune.train.world import make_accelerator
 
@@ -38,6 +39,7 @@ def train(
     splits: Splits,
     run: Path,
     *,
+    teacher: Teacher | None = None,
     gives_up: Callable[[], bool] | None = None,
     best: BestOutputs | None = None,
 ) -> Progress:
@@ -45,11 +47,12 @@ def train(
 
     Called by every rank. Changes `model` and writes into `run`. The returned progress has fewer
     steps than the plan when a stop signal or early stopping ended it, or `gives_up` did
-    (see Surroundings). `best` is filled where it is given.
+    (see Surroundings). `best` is filled where it is given. `teacher` is the one that the recipe
+    names, if it does.
     """
     accelerator = make_accelerator(plan.precision)
     judge = make_judge(accelerator, plan.recipe, model, labels=splits.labels, run=run)
-    guides = open_guides(plan, model, judge)
+    guides = open_guides(plan, model, judge, teacher)
     progress, memory = restore(run, model.module)
     check_mean(plan, progress, memory)
     mirror = open_mirror(plan, run) if accelerator.is_main_process else None

@@ -15,6 +15,7 @@ from hftune.recipe.show import to_public_yaml
 from hftune.train.best import BEST
 from hftune.train.checkpoint import CHECKPOINTS, STATE, STEP_PREFIX, list_checkpoints
 from hftune.train.json_record import build_record, read_mapping
+from hftune.train.pins import PINS_FILE
 from hftune.train.run_facts import (
     DATA_FILE,
     METRICS_FILE,
@@ -79,8 +80,9 @@ def stage_state(run: Path, folder: Path, recipe: Recipe, record: MirrorRecord) -
     _link_tree(run / checkpoint, folder / checkpoint)
     if (run / BEST).is_dir():
         _link_tree(run / BEST, folder / BEST)
-    if (run / PLAN_FILE).is_file():
-        _link(run / PLAN_FILE, folder / PLAN_FILE)
+    for name in (PLAN_FILE, PINS_FILE):
+        if (run / name).is_file():
+            _link(run / name, folder / name)
     if (run / METRICS_FILE).is_file():
         shutil.copyfile(run / METRICS_FILE, folder / METRICS_FILE)  # the run appends to its own
     write_text(folder / RECIPE, to_public_yaml(recipe))
@@ -99,7 +101,7 @@ def place_state(folder: Path, run: Path) -> None:
     checkpoint = Path(CHECKPOINTS, record.checkpoint)
     if not (folder / checkpoint).is_dir():
         raise RunFolderError("the state on the Hub lacks its checkpoint", found=str(checkpoint))
-    for name in (PLAN_FILE, DATA_FILE, METRICS_FILE):
+    for name in (PLAN_FILE, PINS_FILE, DATA_FILE, METRICS_FILE):
         if (folder / name).is_file():
             (folder / name).replace(run / name)
     for part in (Path(BEST), checkpoint):

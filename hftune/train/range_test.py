@@ -19,12 +19,20 @@ from hftune.train.guides import open_guides
 from hftune.train.plan import plan_groups
 from hftune.train.session import Session, open_session
 from hftune.train.step import BadStep, train_step
+from hftune.train.teacher import Teacher
 from hftune.train.world import make_accelerator
 
 Scales = Callable[[float], dict[str, float]]
 
 
-def range_test(plan: RunPlan, model: Model, split: Split, wanted: RateRange) -> RateCurve:
+def range_test(
+    plan: RunPlan,
+    model: Model,
+    split: Split,
+    wanted: RateRange,
+    *,
+    teacher: Teacher | None = None,
+) -> RateCurve:
     """Train the first phase of `plan` on the training split, one step per rate of `wanted`.
 
     The rates are peak rates: groups keep their multiples of it, and the phase its `lr_factor`;
@@ -48,7 +56,7 @@ def range_test(plan: RunPlan, model: Model, split: Split, wanted: RateRange) -> 
             plan=trial,
             split=split,
             memory=Memory(),
-            guides=open_guides(trial, model, judge),
+            guides=open_guides(trial, model, judge, teacher),
         )
         session.schedule = wanted.rates().__getitem__  # the trial's peak rate is 1
         try:

@@ -32,6 +32,7 @@ from hftune.train.average_record import (
     read_soup_record,
 )
 from hftune.train.json_record import build_record, read_mapping
+from hftune.train.pins import PINS_FILE, Pins, read_pins
 
 MODEL_FILE = "model.json"
 DATA_FILE = "data.json"
@@ -147,6 +148,8 @@ class ResultsRecord:
 class RunFacts:
     """A finished run, read. `environment` is environment.json as it stands, or {}.
 
+    `pins` are the commits that it took.
+
     `average` is None where optim.swa averaged nothing, `soup` where the folder is no soup.
     """
 
@@ -157,6 +160,7 @@ class RunFacts:
     results: ResultsRecord
     weights: Path
     environment: Mapping[str, Any]
+    pins: Pins
     average: AverageRecord | None = None
     soup: SoupRecord | None = None
 
@@ -188,6 +192,7 @@ def read_run(run: Path) -> RunFacts:
         results=read_results_record(run),
         weights=weights,
         environment=_read_environment(environment) if environment.is_file() else {},
+        pins=read_pins(_need(run, PINS_FILE)),
         average=read_average_record(run),
         soup=read_soup_record(run),
     )

@@ -62,11 +62,12 @@ class Screen:
         else:
             self._view.show(status)
 
-    def evaluating(self, progress: Progress) -> None:
-        """Show that an evaluation begins."""
-        self._judged_from = time.monotonic()
+    def evaluating(self, progress: Progress, share: float) -> None:
+        """Show which share 0..1 of an evaluation is done; 0 begins one."""
+        if share == 0:
+            self._judged_from = time.monotonic()
         if self._view is not None:
-            self._view.show(replace(self._now(progress), doing="evaluating"))
+            self._view.show(replace(self._now(progress), doing=f"evaluating, {share:.0%} done"))
 
     def result(self, result: EvalResult, progress: Progress) -> None:
         """Show what an evaluation gave, and keep a line of it in either case."""

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hftune.core import InputSpec, LabelSpace
+from hftune.core import InputSpec, LabelSpace, TeacherFacts
 from hftune.errors import PlanError
-from hftune.files import user_path
+from hftune.files import digest_json, user_path
 from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
+from hftune.train.receipt import hash_tensors
 from hftune.train.run_facts import MODEL_FILE
 from hftune.train.trained import load_run
 
@@ -61,15 +62,25 @@ class Teacher(nn.Module):
         return super().train(False)
 
 
-def load_teacher(name: str) -> Classifier:
+def load_teacher(name: str) -> tuple[Classifier, TeacherFacts]:
     """Load a run folder, an artifact folder or a repository as a classifier on the CPU.
 
     Raises RefError, HubError, ModelError, WeightsError and RunFolderError.
     """
     folder = user_path(name)
     if (folder / MODEL_FILE).is_file():
-        return load_run(folder)
-    return load_classifier(pull(parse_ref(name)))
+        classifier = load_run(folder)
+        return classifier, TeacherFacts(digest=_digest(classifier))
+    source = pull(parse_ref(name))
+    classifier = load_classifier(source)
+    return classifier, TeacherFacts(
+        digest=_digest(classifier), repo_id=source.repo_id, commit=source.commit
+    )
+
+
+def _digest(classifier: Classifier) -> str:
+    state = classifier.module.state_dict()
+    return digest_json(hash_tensors(state, state))
 
 
 def check_teacher(classifier: Classifier, spec: InputSpec, labels: LabelSpace) -> None:

@@ -92,10 +92,10 @@ class Tracking:
         elif self.screen is not None:
             self.screen.step(progress)
 
-    def evaluating(self, progress: Progress) -> None:
-        """Say on the screen that an evaluation begins."""
+    def evaluating(self, progress: Progress, share: float) -> None:
+        """Say on the screen how far an evaluation is."""
         if self.screen is not None:
-            self.screen.evaluating(progress)
+            self.screen.evaluating(progress, share)
 
     def result(self, result: EvalResult, progress: Progress) -> None:
         """Write an evaluation that `progress` knows of."""

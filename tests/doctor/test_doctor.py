@@ -153,6 +153,7 @@ model: {{repo: {repo}}}
 data: {{source: {{name: image_folder, path: {path}}}}}
 train: {{length: 1 epochs, precision: {precision}}}
 hub: {{push_to: local/pushed}}
+distill: {{teacher: {repo}}}
 """
 
 
@@ -167,8 +168,9 @@ def test_a_recipe_is_checked_without_a_download(settings: HubSettings, tmp_path:
     values = {"repo": "local/none", "path": tmp_path / "gone", "precision": "fp32"}
     recipe.write_text(RECIPE.format(**values))
     faults = [f for f in check_recipe(str(recipe), settings, has_torch=True) if f.state == "fault"]
-    model, data = faults
+    model, teacher, data = faults
     assert model.fact.startswith("model.repo: ")
+    assert teacher.fact.startswith("distill.teacher: ")
     assert data.fact.startswith("data.source.path: there is no ")
     recipe.write_text("run: r\nmodle: {}\n")
     (wrong,) = check_recipe(str(recipe), settings, has_torch=True)

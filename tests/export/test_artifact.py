@@ -71,7 +71,9 @@ def test_a_failed_build_leaves_the_old_artifact(make_run):
     assert [path.name for path in run.glob(".*")] == []
 
 
-@pytest.mark.parametrize("name", ["model.json", "data.json", "results.json", "recipe.yaml"])
+@pytest.mark.parametrize(
+    "name", ["model.json", "data.json", "pins.json", "results.json", "recipe.yaml"]
+)
 def test_an_unfinished_run_is_refused(make_run, name):
     run = make_run()
     (run / name).unlink()

@@ -23,7 +23,7 @@ from tests.fuzz.damage import damaged, damaged_json
 from tests.fuzz.outcome import content_of, error_of
 
 RECORDS = [
-    *("model.json", "data.json", "results.json", "environment.json", "recipe.yaml"),
+    *("model.json", "data.json", "results.json", "environment.json", "pins.json", "recipe.yaml"),
     *("metrics.jsonl", "best/state.json", "best/model.safetensors"),
 ]
 Verbs = dict[str, Callable[[Path], object]]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hftune.errors import RequestError, RunFolderError
-from hftune.report.finished import read_finished, read_several
+from hftune.report.comparison import comparison_table
+from hftune.report.finished import read_finished, read_several, tell_apart
 from hftune.report.page.runs import run_sections
 from hftune.report.plots import draw_pictures
 from tests.finished_numbers import write_finished_numbers
@@ -41,3 +42,26 @@ def test_a_run_that_is_not_finished_or_named_twice_is_refused(
     (run / "results.json").unlink()
     with pytest.raises(RunFolderError, match=r"no results\.json"):
         read_finished(run)
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["/w/one"], ["one"]),
+        (["/w/one", "/w/two"], ["one", "two"]),
+        (["/w/a/run", "/w/b/run", "/w/c"], ["a/run", "b/run", "c"]),
+        (["/w/a/x/run", "/w/b/x/run", "/w/b/y/run"], ["a/x/run", "b/x/run", "y/run"]),
+    ],
+)
+def test_runs_of_one_name_are_told_apart(folders: list[str], names: list[str]) -> None:
+    assert tell_apart([Path(folder) for folder in folders]) == names
+
+
+def test_the_page_and_its_table_call_runs_what_tells_them_apart(
+    make_run: Callable[..., Path],
+) -> None:
+    runs = read_several([make_run("a/run"), make_run("b/run")])
+    assert [run.name for run in runs] == ["a/run", "b/run"]
+    table = comparison_table(runs)
+    assert "a/run" in table
+    assert "b/run" in table

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from hftune.errors import PlanError
+from hftune.errors import PlanError, RunFolderError
 from hftune.finetune import prepare
 from hftune.recipe import load_recipe
 from hftune.train.loop import train
+from hftune.train.pins import read_pins
 from hftune.train.run_folder import write_run_facts
 from hftune.train.trained import load_run
 
@@ -15,8 +17,10 @@ pytestmark = pytest.mark.slow
 
 def train_into(folder, recipe):
     prepared = prepare(recipe)
-    write_run_facts(folder, prepared.plan, prepared.model, prepared.splits, world=prepared.world)
-    train(prepared.plan, prepared.model, prepared.splits, folder)
+    plan, model, splits = prepared.plan, prepared.model, prepared.splits
+    told = prepared.teacher_facts
+    write_run_facts(folder, plan, model, splits, world=prepared.world, teacher=told)
+    train(plan, model, splits, folder, teacher=prepared.teacher)
     return prepared
 
 
@@ -56,3 +60,15 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_is_written(taught
     record.write_text(record.read_text().replace('"dark"', '"night"'))
     with pytest.raises(PlanError, match="other classes"):
         prepare(load_recipe(recipe, [f"distill.teacher={teacher}"]))
+
+
+def test_a_run_does_not_go_on_with_a_teacher_that_was_trained_further(taught, tmp_path):
+    recipe, teacher = taught
+    student, run = load_recipe(recipe, [f"distill.teacher={teacher}"]), tmp_path / "student"
+    train_into(run, student)
+    assert prepare(student, run=run).teacher_facts == read_pins(run / "pins.json").teacher
+    weights = teacher / "best" / "model.safetensors"
+    moved = {name: tensor.add(1e-3) for name, tensor in load_file(weights).items()}
+    save_file(moved, weights)
+    with pytest.raises(RunFolderError, match="the teacher changed since this run began"):
+        prepare(student, run=run)

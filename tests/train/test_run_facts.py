@@ -57,7 +57,7 @@ def test_the_audit_of_the_data_reads_back_and_older_records_have_none(make_run):
 def test_what_is_missing_is_named(make_run, tmp_path):
     with pytest.raises(RunFolderError, match="no such run folder"):
         read_run(tmp_path / "none")
-    for name in ("best/model.safetensors", "model.json", "data.json", "results.json"):
+    for name in ("best/model.safetensors", "model.json", "data.json", "pins.json", "results.json"):
         run = make_run(name.replace("/", "-"))
         (run / name).unlink()
         with pytest.raises(RunFolderError, match=name):
