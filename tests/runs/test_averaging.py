@@ -110,7 +110,9 @@ def three_runs(tmp_path_factory, images, command):
     return runs
 
 
-def test_a_soup_is_a_run_from_which_everything_works(three_runs, command, images, tmp_path):
+def test_a_soup_is_a_run_from_which_everything_works(
+    three_runs, command, images, local_hub, tmp_path
+):
     to = tmp_path / "soup"
     done = command("soup", *map(str, three_runs), "--greedy", "--to", str(to), "--json")
     assert done.code == 0, done.err
@@ -141,6 +143,14 @@ def test_a_soup_is_a_run_from_which_everything_works(three_runs, command, images
     assert str(tmp_path) not in json.dumps(published)
     image = next((images / "test" / "dark").glob("*.png"))
     assert command("predict", str(to), str(image)).code == 0
+    client = local_hub.environment | {"HF_HOME": str(tmp_path / "hf")}
+    done = command("push", str(to), "local/soup", **client)
+    assert done.code == 0, done.err
+    done = command("eval", "local/soup", "--probe", "--json", **client)
+    assert done.code == 0, done.err
+    done = command("reproduce", "local/soup", **client)
+    assert done.code == 2
+    assert "a soup is made of several runs" in done.err
 
     done = command("train", str(to / "recipe.yaml"), "--output", str(to))
     assert done.code == 2
@@ -148,6 +158,19 @@ def test_a_soup_is_a_run_from_which_everything_works(three_runs, command, images
     done = command("soup", *map(str, three_runs), "--to", str(to))
     assert done.code == 2
     assert "is not empty" in done.err
+
+
+def test_two_processes_cook_the_same_soup(three_runs, command, launch_two, tmp_path):
+    words = ["soup", *map(str, three_runs), "--greedy", "--json", "--to"]
+    alone = command(*words, str(tmp_path / "alone"))
+    assert alone.code == 0, alone.err
+    together = launch_two(*words, str(tmp_path / "together"))
+    assert together.code == 0, together.err
+    one, two = (json.loads(done.out)["soup"] for done in (alone, together))
+    assert one["members"] == two["members"]
+    weights = [load_file(tmp_path / name / "best" / "model.safetensors")
+               for name in ("alone", "together")]  # fmt: skip
+    assert all(torch.equal(weights[0][name], tensor) for name, tensor in weights[1].items())
 
 
 def test_checkpoints_of_one_run_make_a_soup(three_runs, command, tmp_path):

@@ -1,9 +1,6 @@
 """A run whose machine is taken away goes on in an empty folder on another, by the same command."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 from hftune.hub.branch import PushTarget
 from hftune.hub.client import HubSettings
 from hftune.hub.mirror import MIRROR_FILE, fetch_state, find_state
+from tests.runs.stopping import run_until
 
 pytestmark = pytest.mark.slow
 REPO = "local/taken-away"
@@ -23,23 +21,6 @@ def step_on_hub(settings: HubSettings, folder: Path) -> int:
     assert ref is not None
     fetch_state(ref, folder, files=(MIRROR_FILE,), settings=settings)
     return json.loads((folder / MIRROR_FILE).read_text())["step"]
-
-
-def run_until(line, environment, *, sign: str) -> str:
-    """Run a command until it says `sign`, ask it to stop, and give all that it said."""
-    with subprocess.Popen(
-        line, env=os.environ | environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        said = ""
-        while sign not in said:
-            new = process.stderr.readline()
-            assert new, said
-            said += new
-        process.send_signal(signal.SIGTERM)
-        said += process.stderr.read()
-    assert process.returncode == 75, said
-    return said
 
 
 def test_the_same_command_goes_on_from_the_hub(write_recipe, metrics, local_hub, tmp_path):

@@ -1,9 +1,6 @@
 """Base, data and teacher move on the Hub while a run is stopped; it goes on with what it took."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from hftune.core import RepoRef
 from hftune.hub.client import HubSettings
 from hftune.hub.seed import seed_repo
 from tests.data.squares import write_squares
+from tests.runs.stopping import run_until
 
 pytestmark = pytest.mark.slow
 
@@ -55,21 +53,6 @@ def seed_all(settings: HubSettings, root: Path, *, seed: int, train: int) -> dic
     return {name: str(seed_repo(settings, ref).ref.commit) for name, ref in refs.items()}
 
 
-def stop_after(sign: str, line: list[str], environment: dict[str, str]) -> None:
-    with subprocess.Popen(
-        line, env=os.environ | environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        said = ""
-        while sign not in said:
-            new = process.stderr.readline()
-            assert new, said
-            said += new
-        process.send_signal(signal.SIGTERM)
-        said += process.stderr.read()
-    assert process.returncode == 75, said
-
-
 def test_a_run_goes_on_with_the_commits_it_took_and_publishes_them(local_hub, command, tmp_path):
     settings = HubSettings(
         endpoint=local_hub.endpoint, token=local_hub.write_token, cache=tmp_path / "cache"
@@ -87,7 +70,7 @@ def test_a_run_goes_on_with_the_commits_it_took_and_publishes_them(local_hub, co
     assert whole.code == 0, whole.err
     run = tmp_path / "run"
     line = [sys.executable, "-m", "hftune", "train", str(recipe), "-o", str(run)]
-    stop_after("step 3/12", line, home("two"))
+    run_until(line, home("two"), sign="step 3/12")
 
     second = seed_all(settings, tmp_path / "second", seed=1, train=18)
     assert not set(first.values()) & set(second.values())
