@@ -29,6 +29,7 @@ from hftune.model.weights import read_weights, save_weights
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import to_public_yaml
+from hftune.train.intervals import intervals_of
 from hftune.train.pins import pin
 from hftune.train.run_facts import RunFacts, read_run
 
@@ -62,11 +63,12 @@ def build_artifact(run: Path, *, repo_id: str | None = None, revision: str = "ma
     trained = load_trained(
         facts.model.base, facts.weights, input_spec=facts.model.input_spec, labels=facts.labels
     )
+    intervals = intervals_of(run, facts.results, problem=facts.model.problem)
     final = run / ARTIFACT
     with committed_folder(final) as folder:
         _write_model(folder, facts, trained, run_name=recipe.run)
         write_text(folder / RECIPE, to_public_yaml(pin(recipe, facts.pins)))
-        write_json(folder / RECORD, published_run(facts, recipe))
+        write_json(folder / RECORD, published_run(facts, recipe, intervals))
         copy_receipt(run, folder)
         examples = _write_samples(folder, facts, trained, share=_shares(recipe, facts))
         write_probe(folder / PROBE, make_probe(trained, examples.probe))
@@ -74,6 +76,7 @@ def build_artifact(run: Path, *, repo_id: str | None = None, revision: str = "ma
             facts,
             recipe,
             target=Target(repo_id=repo_id, revision=revision),
+            intervals=intervals,
             samples=examples.widget,
             pictures=Pictures(
                 confusion=_copy_picture(run, folder, CONFUSION),

@@ -9,14 +9,14 @@ from hftune.export.pace import share_waiting
 from hftune.recipe.schema import Recipe
 from hftune.recipe.show import digest
 from hftune.train.average_record import SoupRecord
-from hftune.train.intervals import intervals_of
+from hftune.train.intervals import Intervals
 from hftune.train.run_facts import RunFacts
 
 # What of environment.json may be told: nothing that names a user, a host or a folder.
 _TOLD = ("python", "system", "versions", "device", "device_name", "processes", "threads")
 
 
-def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
+def published_run(facts: RunFacts, recipe: Recipe, intervals: Intervals) -> dict[str, Any]:
     """Give origin, data, results, timing and environment of a run as JSON values."""
     base, data, results = facts.model.base, facts.data, facts.results
     origin = data.facts
@@ -50,7 +50,7 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
             },
         },
         "results": results.to_json(),
-        "intervals": _intervals(facts),
+        "intervals": _by_split(intervals),
         "waiting": share_waiting(facts.folder),
         "average": None if facts.average is None else facts.average.to_json(),
         "soup": None if facts.soup is None else _without_paths(facts.soup),
@@ -58,9 +58,8 @@ def published_run(facts: RunFacts, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _intervals(facts: RunFacts) -> dict[str, dict[str, list[float]]]:
+def _by_split(intervals: Intervals) -> dict[str, dict[str, list[float]]]:
     """Give lower and upper end by split and metric."""
-    intervals = intervals_of(facts.folder, facts.results, problem=facts.model.problem)
     found: dict[str, dict[str, list[float]]] = {}
     for (split, name), interval in intervals.items():
         found.setdefault(split, {})[name] = [interval.low, interval.high]

@@ -16,7 +16,7 @@ from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Recipe
 from hftune.recipe.words import component_text, extras
 from hftune.train.calibration import calibration_of, in_words
-from hftune.train.intervals import intervals_of
+from hftune.train.intervals import Intervals
 from hftune.train.json_record import read_mapping
 from hftune.train.run_facts import PLAN_FILE, ResultsRecord, RunFacts
 from hftune.units import format_duration
@@ -47,12 +47,12 @@ def card_facts(
     recipe: Recipe,
     *,
     target: Target,
+    intervals: Intervals,
     samples: Sequence[WidgetSample],
     pictures: Pictures,
 ) -> CardFacts:
     """Give what a run's card is written from."""
     calibration = calibration_of(facts.folder)
-    intervals = intervals_of(facts.folder, facts.results, problem=facts.model.problem)
     return CardFacts(
         run=recipe.run,
         repo_id=target.repo_id,

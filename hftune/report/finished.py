@@ -8,13 +8,12 @@ from pathlib import Path
 
 from hftune.core import EvalResult
 from hftune.errors import RequestError
-from hftune.metrics.bootstrap import Interval
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.report.history import History, read_history
 from hftune.train.average_record import SOUP_FILE
 from hftune.train.calibration import Calibration, calibrate
-from hftune.train.intervals import intervals_of
+from hftune.train.intervals import Intervals, intervals_of
 from hftune.train.predictions import Predictions, read_predictions
 from hftune.train.run_facts import (
     DataRecord,
@@ -72,7 +71,7 @@ class FinishedRun:
         return {name: said for name, said in found.items() if said is not None}
 
     @cached_property
-    def intervals(self) -> dict[tuple[str, str], Interval]:
+    def intervals(self) -> Intervals:
         """The 95 % interval of each metric, by split and name, where one is known."""
         return intervals_of(self.folder, self.results, problem=self.model.problem)
 

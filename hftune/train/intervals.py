@@ -1,6 +1,7 @@
 """How far metrics are known: the interval that each has over other images of the same kind."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ _MOST_SORTED = 1_000_000
 _SEED = 0
 
 
-def intervals_of(
-    run: Path, results: ResultsRecord, *, problem: ProblemName
-) -> dict[tuple[str, str], Interval]:
+# By split and metric.
+Intervals = Mapping[tuple[str, str], Interval]
+
+
+def intervals_of(run: Path, results: ResultsRecord, *, problem: ProblemName) -> Intervals:
     """Give the 95 % interval of each metric by split and name, from the predictions of `run`.
 
     Percentiles of 2000 bootstrap resamples of the images, always the same ones, drawn whatever

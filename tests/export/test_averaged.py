@@ -69,7 +69,7 @@ def test_a_soup_names_its_members_and_no_folder(make_run):
         "mean of 2 models, chosen from 3 (greedy): red, green; accuracy 0.8000 on validation; "
         "what else is said here is of red"
     )
-    published = published_run(facts, load_recipe(run / "recipe.yaml"))
+    published = published_run(facts, load_recipe(run / "recipe.yaml"), {})
     assert [sorted(one) for one in published["soup"]["ingredients"]] == [
         ["digest", "name", "step", "value"]
     ] * 3
