@@ -15,7 +15,7 @@ from hftune.export.artifact import ARTIFACT
 from hftune.export.graph import FILES, Form, Graph, Trial, write_graph
 from hftune.export.probe import PROBE, drawn_images, read_probe, run_pixels, to_model_pixels
 from hftune.files import disk_errors
-from hftune.judge import check_problem, is_run, match_classes, open_thing
+from hftune.judge import check_problem, is_run, match_classes, open_thing, own_recipe
 from hftune.model.published import Classifier
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
@@ -55,8 +55,7 @@ def convert(
                 where=thing,
                 remedy="name a recipe with such data: --data RECIPE",
             )
-        trusted = trust_code or is_run(Path(thing))
-        recipe = load_recipe(data) if data else load_recipe(own, trust_code=trusted)
+        recipe = load_recipe(data) if data else own_recipe(own, trust_code=trust_code)
         classifier, calibration, trials["onnx-int8"] = _measured(classifier, recipe)
     usual = _usual_trial(thing, own, classifier)
     folder = to or (Path(thing) / EXPORTED if is_run(Path(thing)) else Path(EXPORTED))

@@ -16,7 +16,9 @@ from hftune.hub.pull import pull
 from hftune.hub.ref import parse_ref
 from hftune.model.published import Classifier, load_classifier
 from hftune.recipe import load_recipe
+from hftune.recipe.schema import Recipe
 from hftune.train.evaluate import ask, evaluate
+from hftune.train.pins import pinned_recipe
 from hftune.train.predictions import (
     Predictions,
     predictions_from,
@@ -49,10 +51,7 @@ def judge_thing(
             where=thing,
             remedy="name a recipe whose data to judge it on: --data RECIPE",
         )
-    if data is not None:
-        recipe = load_recipe(data)
-    else:
-        recipe = load_recipe(own, trust_code=trust_code or is_run(Path(thing)))
+    recipe = load_recipe(data) if data else own_recipe(own, trust_code=trust_code)
     check_problem(classifier, recipe.problem)
     splits = open_splits(recipe.data, problem=recipe.problem)
     chosen = read_decoded(choose_split(splits, split), recipe.data)
@@ -81,7 +80,7 @@ def predictions_of(run: Path, split: str) -> Predictions:
     kept = read_predictions(run, split)
     if kept is not None:
         return kept
-    recipe = load_recipe(run / "recipe.yaml")
+    recipe = pinned_recipe(run)
     splits = open_splits(recipe.data, problem=recipe.problem)
     check_same_data(run, splits)
     chosen = read_decoded(choose_split(splits, split), recipe.data)
@@ -112,6 +111,16 @@ def open_thing(thing: str) -> tuple[Classifier, Path]:
     if source.folder is None:
         raise AssertionError("a pulled repository has a folder")
     return load_classifier(source), source.folder / PUBLISHED_RECIPE
+
+
+def own_recipe(path: Path, *, trust_code: bool) -> Recipe:
+    """Read the recipe of a thing, with the commits that its run took.
+
+    A run folder is the work of whoever trains here. Raises RecipeError for code of others.
+    """
+    if is_run(path.parent):
+        return pinned_recipe(path.parent)
+    return load_recipe(path, trust_code=trust_code)
 
 
 def is_run(folder: Path) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from hftune.core import EvalResult
 from hftune.errors import RequestError
-from hftune.recipe import load_recipe
 from hftune.recipe.schema import Recipe
 from hftune.report.history import History, read_history
 from hftune.train.average_record import SOUP_FILE
 from hftune.train.calibration import Calibration, calibrate
 from hftune.train.intervals import Intervals, intervals_of
+from hftune.train.pins import pinned_recipe
 from hftune.train.predictions import Predictions, read_predictions
 from hftune.train.run_facts import (
     DataRecord,
@@ -51,8 +51,8 @@ class FinishedRun:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe. Raises RecipeError."""
-        return load_recipe(self.folder / "recipe.yaml")
+        """The resolved recipe, with the commits it took. Raises RecipeError."""
+        return pinned_recipe(self.folder)
 
     @cached_property
     def data(self) -> DataRecord:

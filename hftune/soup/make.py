@@ -20,6 +20,7 @@ from hftune.train.average_record import (
     finite_or_none,
 )
 from hftune.train.evaluate import make_judge
+from hftune.train.pins import pin
 from hftune.train.plan import best_of
 from hftune.train.run_facts import ResultsRecord
 from hftune.train.run_folder import check_same_data
@@ -69,7 +70,7 @@ def open_kitchen(ingredients: Sequence[Ingredient]) -> Kitchen:
     recipe, facts = first.recipe, first.facts
     world = join_world()
     with first_on_machine():
-        splits = open_splits(recipe.data, problem=recipe.problem)
+        splits = open_splits(pin(recipe, facts.pins).data, problem=recipe.problem)
     check_same_data(facts.folder, splits)
     splits = keep_decoded(splits, recipe.data, filled=("val",))
     accelerator = make_accelerator(choose_precision(recipe.train.precision, world.device))

@@ -11,6 +11,7 @@ from typing import Any
 
 from hftune.core import Model, Splits, TeacherFacts
 from hftune.errors import RunFolderError
+from hftune.recipe import load_recipe
 from hftune.recipe.schema import DataRecipe, DistillRecipe, ModelRecipe, Recipe
 from hftune.train.json_record import build_record, read_mapping
 
@@ -44,6 +45,15 @@ def settled_pins(run: Path) -> Pins | None:
     """Give what the run in a folder was begun with; None where none was. Raises RunFolderError."""
     path = run / PINS_FILE
     return read_pins(path) if path.is_file() else None
+
+
+def pinned_recipe(run: Path) -> Recipe:
+    """Read the recipe of the run in a folder, with the commits that it took.
+
+    Raises RecipeError and RunFolderError.
+    """
+    recipe, pins = load_recipe(run / "recipe.yaml"), settled_pins(run)
+    return recipe if pins is None else pin(recipe, pins)
 
 
 def pin(recipe: Recipe, pins: Pins) -> Recipe:

@@ -32,7 +32,7 @@ track: {every: 1 steps}
 """
 
 
-def seed_all(settings: HubSettings, root: Path, *, seed: int, train: int) -> dict[str, str]:
+def seed_all(settings: HubSettings, root: Path, *, seed: int, more: int) -> dict[str, str]:
     """Make the Hub's three main branches hold models and images of this seed; give the commits."""
     torch.manual_seed(seed)
     folders = {"model": root / "base", "teacher": root / "teacher", "data": root / "squares"}
@@ -44,7 +44,7 @@ def seed_all(settings: HubSettings, root: Path, *, seed: int, train: int) -> dic
             safe_serialization=True,
         )  # fmt: skip
         (folders[name] / "pytorch_model.bin").unlink(missing_ok=True)
-    write_squares(folders["data"], train=train)
+    write_squares(folders["data"], train=12 + more, val=6 + more)
     refs = {
         "model": RepoRef(repo_id=BASE, folder=folders["model"]),
         "teacher": RepoRef(repo_id=TEACHER, folder=folders["teacher"]),
@@ -65,14 +65,14 @@ def test_a_run_goes_on_with_the_commits_it_took_and_publishes_them(local_hub, co
         places = {"HF_HOME": str(tmp_path / name), "HFTUNE_CACHE": str(tmp_path / name / "kept")}
         return local_hub.environment | places
 
-    first = seed_all(settings, tmp_path / "first", seed=0, train=12)
+    first = seed_all(settings, tmp_path / "first", seed=0, more=0)
     whole = command("train", str(recipe), "-o", str(tmp_path / "whole"), **home("one"))
     assert whole.code == 0, whole.err
     run = tmp_path / "run"
     line = [sys.executable, "-m", "hftune", "train", str(recipe), "-o", str(run)]
     run_until(line, home("two"), sign="step 3/12")
 
-    second = seed_all(settings, tmp_path / "second", seed=1, train=18)
+    second = seed_all(settings, tmp_path / "second", seed=1, more=2)
     assert not set(first.values()) & set(second.values())
     on = command("train", str(recipe), "-o", str(run), **home("three"))
     assert on.code == 0, on.err
@@ -88,6 +88,14 @@ def test_a_run_goes_on_with_the_commits_it_took_and_publishes_them(local_hub, co
     assert f"- Teacher: `{TEACHER}` at commit `{first['teacher'][:12]}`" in card
     record = json.loads((run / "artifact" / "hftune" / "run.json").read_text())
     assert record["teacher"] == pins["teacher"]
+    done = command("eval", str(run), "--json", **home("five"))
+    assert done.code == 0, done.err
+    results = json.loads((run / "results.json").read_text())["evaluations"]
+    assert json.loads(done.out)["num_examples"] == results[0]["num_examples"] == 6
+    done = command("report", str(run), **home("five"))
+    assert done.code == 0, done.err
+    assert "images of this run are not shown" not in (run / "report" / "report.html").read_text()
+
     again = command(
         "reproduce", str(run / "artifact"), "-o", str(tmp_path / "again"), "--json", **home("four")
     )
