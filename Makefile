@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick chaos container faults readers bench check constraints audit clean
+.PHONY: help demo test quick trackers chaos container faults readers bench check constraints audit clean
 
 help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
 	@echo "make test    the whole test suite"
 	@echo "make quick   the tests that take seconds, in place of minutes"
+	@echo "make trackers  training with TensorBoard, Trackio, MLflow and W&B, read back by their own means"
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
 	@echo "make container  build the image, run it, and measure it; needs Docker or Podman and 15 GB of disk"
 	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"
@@ -34,6 +35,9 @@ chaos: $(VENV)/.dev
 
 container: $(VENV)/.dev
 	$(BIN)/python -m pytest --container -m container
+
+trackers: $(VENV)/.trackers
+	OMP_NUM_THREADS=1 $(VENV)/trackers/bin/python -m pytest tests/train/test_trackers.py
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.hub.fault_table docs/hub-failures.md
@@ -78,6 +82,15 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@echo "installing hftune with its dev extra; the first time this downloads several GB"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Trackio wants an older Pillow, which the other tests shall not have: an environment over this one.
+$(VENV)/.trackers: $(VENV)/.dev
+	$(PYTHON) -m venv --clear $(VENV)/trackers
+	$(VENV)/trackers/bin/python -c 'import sys, sysconfig; lines = "import site; site.addsitedir({!r})\n".format(sys.argv[1]); \
+	  open(sysconfig.get_path("purelib") + "/below.pth", "w").write(lines)' \
+	  "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(VENV)/trackers/bin/python -m pip install --quiet --editable '.[trackio,mlflow,wandb]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.python pyproject.toml
