@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from hftune.core import DataFacts, Progress
+from hftune.core import DataFacts, Progress, TeacherFacts
 from hftune.errors import OfflineError, RunFolderError
 from hftune.files import remove_leftovers, write_json, write_text
 from hftune.hub.client import HubSettings
@@ -27,6 +27,7 @@ from hftune.train.checkpoint import (
 )
 from hftune.train.loop import train
 from hftune.train.mirror import mirror_target, open_mirror, restore_from_hub
+from hftune.train.pins import PINS_FILE, Pins, settled_pins
 from hftune.train.plan import make_plan
 from hftune.train.run_facts import DataRecord, SplitRecord, read_data_record
 from hftune.train.run_folder import check_run_folder
@@ -204,6 +205,15 @@ def test_what_is_sent_is_as_it_was_when_offered(recipe, plan, run, settings, tmp
     assert json.loads((there / "best/state.json").read_text())["step"] == 2
     assert [path.name for path in (there / CHECKPOINTS).iterdir()] == ["step-00000002"]
     assert sorted(path.name for path in run.iterdir()) == ["best", "checkpoints", "metrics.jsonl"]
+
+
+def test_the_commits_that_the_run_took_go_along(recipe, plan, run, elsewhere, settings):
+    commit(run, 2)
+    pins = Pins(model="a" * 40, teacher=TeacherFacts(digest="b" * 64, repo_id="me/large"))
+    write_json(run / PINS_FILE, pins.to_json())
+    open_mirror(plan, run, settings=settings).finish(seconds=LONG)
+    restore_from_hub(elsewhere, recipe, settings=settings)
+    assert settled_pins(elsewhere) == pins
 
 
 def test_one_commit_is_all_the_history_that_the_branch_keeps(recipe, plan, run, settings, api):
