@@ -87,6 +87,15 @@ def test_a_repository_without_recipe_or_record_is_refused(tmp_path: Path) -> Non
         reproduce(str(artifact.folder), output=tmp_path / "again")
 
 
+def test_a_soup_is_refused(tmp_path: Path) -> None:
+    artifact = build_artifact(write_finished_run(tmp_path / "run"))
+    path = artifact.folder / "hftune" / "run.json"
+    record = json.loads(path.read_text()) | {"soup": {"members": ["a", "b"]}}
+    path.write_text(json.dumps(record))
+    with pytest.raises(PublishError, match="a soup is made of several runs"):
+        reproduce(str(artifact.folder), output=tmp_path / "again")
+
+
 def test_the_published_recipe_names_the_commits_that_the_run_took(tmp_path: Path) -> None:
     commit, other, third = "0" * 40, "1" * 40, "2" * 40
     source = Component(name="hub_dataset", options={"repo": "me/data@main", "label": "kind"})
