@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models import save_for_hf
 
 from hftune.core import RepoRef
@@ -66,36 +65,31 @@ def test_a_run_goes_on_with_the_commits_it_took_and_publishes_them(local_hub, co
         return local_hub.environment | places
 
     first = seed_all(settings, tmp_path / "first", seed=0, more=0)
-    whole = command("train", str(recipe), "-o", str(tmp_path / "whole"), **home("one"))
-    assert whole.code == 0, whole.err
     run = tmp_path / "run"
     line = [sys.executable, "-m", "hftune", "train", str(recipe), "-o", str(run)]
-    run_until(line, home("two"), sign="step 3/12")
+    run_until(line, home("one"), sign="step 3/12")
 
     second = seed_all(settings, tmp_path / "second", seed=1, more=2)
     assert not set(first.values()) & set(second.values())
-    on = command("train", str(recipe), "-o", str(run), **home("three"))
+    on = command("train", str(recipe), "-o", str(run), **home("two"))
     assert on.code == 0, on.err
     pins = json.loads((run / "pins.json").read_text())
     assert (pins["model"], pins["data"]) == (first["model"], first["data"])
     assert (pins["teacher"]["repo_id"], pins["teacher"]["commit"]) == (TEACHER, first["teacher"])
-    undisturbed, found = (
-        load_file(folder / "best" / "model.safetensors") for folder in (tmp_path / "whole", run)
-    )
-    assert all(torch.equal(undisturbed[name], tensor) for name, tensor in found.items())
 
     card = (run / "artifact" / "README.md").read_text()
     assert f"- Teacher: `{TEACHER}` at commit `{first['teacher'][:12]}`" in card
     record = json.loads((run / "artifact" / "hftune" / "run.json").read_text())
     assert record["teacher"] == pins["teacher"]
-    done = command("eval", str(run), "--json", **home("five"))
+    done = command("eval", str(run), "--json", **home("three"))
     assert done.code == 0, done.err
     results = json.loads((run / "results.json").read_text())["evaluations"]
     assert json.loads(done.out)["num_examples"] == results[0]["num_examples"] == 6
-    done = command("report", str(run), **home("five"))
+    done = command("report", str(run), **home("three"))
     assert done.code == 0, done.err
     assert "images of this run are not shown" not in (run / "report" / "report.html").read_text()
 
+    # Trained at one go, from what is published alone.
     again = command(
         "reproduce", str(run / "artifact"), "-o", str(tmp_path / "again"), "--json", **home("four")
     )
