@@ -10,7 +10,7 @@ help:
 	@echo "make demo    the whole job on real images against a Hub on this machine"
 	@echo "make test    the whole test suite"
 	@echo "make quick   the tests that take seconds, in place of minutes"
-	@echo "make trackers  training with Trackio, MLflow and W&B, read back by their own means"
+	@echo "make trackers  training with Trackio, MLflow and W&B, read back by their own means; needs the package index"
 	@echo "make chaos   the long tests that kill, fill, cut and corrupt; hours"
 	@echo "make container  build the image, run it, and measure it; needs Docker or Podman and 15 GB of disk"
 	@echo "make faults  every request to a Hub under every fault, as the table of docs/hub-failures.md"

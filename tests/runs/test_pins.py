@@ -27,6 +27,7 @@ freeze: {stages: 1}
 distill: {teacher: local/pin-teacher}
 train: {length: 12 steps, batch_size: 6, precision: fp32}
 save: {every: 2 steps}
+eval: {every: 12 steps}
 track: {every: 1 steps}
 """
 
@@ -94,5 +95,7 @@ def test_a_run_goes_on_with_the_commits_it_took_and_publishes_them(local_hub, co
         "reproduce", str(run / "artifact"), "-o", str(tmp_path / "again"), "--json", **home("four")
     )
     assert again.code == 0, again.err
+    best = json.loads((run / "best" / "state.json").read_text())
+    assert best["step"] == 12, best  # so what is equal comes from after the stop
     said = json.loads(again.out)
     assert said["is_exact"], said
