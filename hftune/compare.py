@@ -25,7 +25,12 @@ from hftune.report.verdict import Comparison, TwinRun, weigh
 from hftune.train.json_record import read_mapping
 from hftune.train.option_check import check_options_of
 from hftune.train.plan import best_of
-from hftune.train.run_facts import RESULTS_FILE, read_data_record, read_results_record
+from hftune.train.run_facts import (
+    PLAN_FILE,
+    RESULTS_FILE,
+    read_data_record,
+    read_results_record,
+)
 from hftune.train.run_folder import all_splits, check_run_folder
 from hftune.train.world import join_world, wait_for_all
 
@@ -34,8 +39,6 @@ logger = logging.getLogger(__name__)
 PAGE = "comparison.md"
 PICTURE = "comparison.png"
 NUMBERS = "comparison.json"
-
-PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def convert(
                 where=thing,
                 remedy="name a recipe with such data: --data RECIPE",
             )
-        recipe = load_recipe(data) if data else own_recipe(own, trust_code=trust_code)
+        recipe = own_recipe(own, trust_code=trust_code) if data is None else load_recipe(data)
         classifier, calibration, trials["onnx-int8"] = _measured(classifier, recipe)
     usual = _usual_trial(thing, own, classifier)
     folder = to or (Path(thing) / EXPORTED if is_run(Path(thing)) else Path(EXPORTED))

@@ -314,14 +314,21 @@ class BaseFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherFacts:
-    """The classifier that a run learns from: its repository and commit, None for one on disk.
+    """The classifier that a run learns from: its repository and commit, or what is on disk.
 
-    `digest` is that of all its tensors, so that a teacher which was trained further is told.
+    `digest` is that of all tensors of one on disk, which may have been trained further.
     """
 
-    digest: str
     repo_id: str | None = None
     commit: str | None = None
+    digest: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Name it in Markdown, with the first digits of what tells it from others."""
+        if self.commit is not None:
+            return f"`{self.repo_id}` at commit `{self.commit[:12]}`"
+        return f"a local model, tensors with digest `{(self.digest or '')[:12]}`"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits, TeacherFacts
+from hftune.core import Artifact, Model, RepoRef, RunPlan, Splits
 from hftune.data.cached_rows import keep_decoded
 from hftune.data.rows import draft_split
 from hftune.data.sources import open_splits
@@ -31,7 +31,7 @@ from hftune.train.loop import train
 from hftune.train.micro_batch import fit_micro_batch, settled_micro_batch
 from hftune.train.mirror import restore_from_hub
 from hftune.train.old_classes import ask_base
-from hftune.train.pins import check_same_teacher, pin, pins_of, settled_pins
+from hftune.train.pins import PINS_FILE, Pins, check_same_teacher, pin, settled_pins
 from hftune.train.plan import make_plan, next_phase
 from hftune.train.receipt import open_receipt
 from hftune.train.results import judge_best
@@ -59,8 +59,8 @@ class Prepared:
     model: Model
     splits: Splits
     plan: RunPlan
+    pins: Pins
     teacher: Teacher | None = None
-    teacher_facts: TeacherFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +121,8 @@ def train_and_judge(
     plan = settle_compile(prepared.plan, model, world, begun=settled_compile(run))
     if world.is_first:
         check_space(run, model=model, plan=plan, splits=splits)
-        teacher = prepared.teacher_facts
-        write_run_facts(run, plan, model, splits, world=world, teacher=teacher)
+        write_run_facts(run, plan, model, splits, world=world)
+        write_json(run / PINS_FILE, prepared.pins.to_json())
         write_json(run / "origins.json", dict(origins or {}))
         keep_samples(run, splits.val)
     wait_for_all()
@@ -160,8 +160,8 @@ def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = 
         if splits is None:
             splits = open_splits(pinned.data, problem=recipe.problem)
         name = pinned.distill.teacher
-        loaded, teacher_facts = (None, None) if name is None else load_teacher(name)
-    check_same_teacher(begun, teacher_facts, where=str(run))
+        loaded, told = (None, None) if name is None else load_teacher(name)
+    check_same_teacher(begun, told, where=str(run))
     model = build_model(recipe.model, splits.labels, source=source, seed=recipe.train.seed)
     if recipe.hub.push_to is not None:
         check_terms(recipe.hub, model.base)
@@ -174,20 +174,14 @@ def prepare(recipe: Recipe, *, run: Path | None = None, splits: Splits | None = 
         begun=None if run is None or not is_auto else settled_micro_batch(run),
         teacher=teacher,
     )
-    if not all_agree(f"{plan.digest} {pins_of(model, splits, teacher_facts)}"):
+    pins = Pins(model=model.base.commit, data=splits.facts.commit, teacher=told)
+    if not all_agree(f"{plan.digest} {pins}"):
         raise PlanError(
             "the processes of this run do not see the same backbone, images or recipe",
             found="a branch that moved while they started, or machines with other files",
             remedy="pin the revisions of model, data and teacher, then run the command again",
         )
-    return Prepared(
-        world=world,
-        model=model,
-        splits=splits,
-        plan=plan,
-        teacher=teacher,
-        teacher_facts=teacher_facts,
-    )
+    return Prepared(world=world, model=model, splits=splits, plan=plan, pins=pins, teacher=teacher)
 
 
 def as_loaded(prepared: Prepared) -> Splits:

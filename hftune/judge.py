@@ -51,7 +51,7 @@ def judge_thing(
             where=thing,
             remedy="name a recipe whose data to judge it on: --data RECIPE",
         )
-    recipe = load_recipe(data) if data else own_recipe(own, trust_code=trust_code)
+    recipe = own_recipe(own, trust_code=trust_code) if data is None else load_recipe(data)
     check_problem(classifier, recipe.problem)
     splits = open_splits(recipe.data, problem=recipe.problem)
     chosen = read_decoded(choose_split(splits, split), recipe.data)

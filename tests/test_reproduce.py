@@ -104,7 +104,7 @@ def test_the_published_recipe_names_the_commits_that_the_run_took(tmp_path: Path
         optim=OptimRecipe(lr=1e-3),
     )  # fmt: skip
     taught = replace(recipe, distill=DistillRecipe(teacher="me/large@v2"))
-    teacher = TeacherFacts(digest="d", repo_id="me/large", commit=third)
+    teacher = TeacherFacts(repo_id="me/large", commit=third)
     pinned = pin(taught, Pins(model=commit, data=other, teacher=teacher))
     assert (pinned.model.repo, pinned.model.revision) == ("me/base", commit)
     assert pinned.data.source.options == {"repo": "me/data", "revision": other, "label": "kind"}

@@ -8,7 +8,7 @@ from hftune.errors import HubError
 from hftune.hub.failure import unable
 from hftune.recipe import Resolved, resolve_recipe
 from hftune.recipe.schema import ModelRecipe, Recipe
-from hftune.recipe.words import component_text
+from hftune.recipe.words import component_text, rates_text
 
 
 def describe_recipe(source: str, overrides: Sequence[str] = ()) -> Description:
@@ -34,7 +34,6 @@ def _describe_alone(resolved: Resolved) -> Description:
     """Give what a recipe says by itself."""
     recipe = resolved.recipe
     optim = recipe.optim
-    rates = [f"{part} {rate}" for part, rate in optim.rates.items()]
     facts: dict[str, Cell] = {
         "run": recipe.run,
         "files": ", ".join(path.name for path in resolved.merged.files),
@@ -48,7 +47,7 @@ def _describe_alone(resolved: Resolved) -> Description:
         "optimizer": f"{component_text(optim.method)}, rate {optim.lr:g}, "
         f"weight decay {optim.weight_decay:g}",
         "schedule": component_text(optim.schedule),
-        "rates by part": ", ".join(rates) or "none",
+        "rates by part": rates_text(optim) or "none",
         "frozen for good": _frozen(recipe),
         "precision": recipe.train.precision,
         "pushed to": recipe.hub.push_to or "nowhere",

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hftune.export.averaged import weights_published
@@ -14,11 +13,10 @@ from hftune.hub.card_facts import CardFacts, WidgetSample
 from hftune.hub.card_head import head_line
 from hftune.problems import PROBLEMS
 from hftune.recipe.schema import Recipe
-from hftune.recipe.words import component_text, extras
+from hftune.recipe.words import component_text, extras, rates_text
 from hftune.train.calibration import calibration_of, in_words
 from hftune.train.intervals import Intervals
-from hftune.train.json_record import read_mapping
-from hftune.train.run_facts import PLAN_FILE, ResultsRecord, RunFacts
+from hftune.train.run_facts import ResultsRecord, RunFacts, read_plan
 from hftune.units import format_duration
 
 
@@ -84,7 +82,7 @@ def card_facts(
 def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
     """Give what was done in training, a short text per row."""
     optim, results = recipe.optim, facts.results
-    settled = _settled(facts.folder)
+    settled = read_plan(facts.folder)  # nothing of a soup, which has none
     rate = settled.get("peak_lr", optim.lr)
     rows = {
         "Layers trained": _layers(results),
@@ -99,7 +97,7 @@ def training_rows(facts: RunFacts, recipe: Recipe) -> dict[str, str]:
     if optim.layer_decay is not None and optim.layer_decay < 1:
         rows["Rate per depth"] = f"times {optim.layer_decay:g} for each layer from the head down"
     if optim.rates:
-        rows["Rates by part"] = ", ".join(f"{part} {rate}" for part, rate in optim.rates.items())
+        rows["Rates by part"] = rates_text(optim)
     if recipe.loss is not None:
         rows["Loss"] = component_text(recipe.loss, public=True)
     for name, words in extras(recipe, public=True):
@@ -135,12 +133,6 @@ def _layers(results: ResultsRecord) -> str:
         for phase in results.phases
     ]
     return "; ".join(phases) + f", of {results.num_parameters:,} in all"
-
-
-def _settled(run: Path) -> Mapping[str, Any]:
-    """Read what the plan settled; nothing for a soup, which has none."""
-    plan = run / PLAN_FILE
-    return read_mapping(plan) if plan.is_file() else {}
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from hftune.core import TeacherFacts
 from hftune.hub.card_audit import audit_section
 from hftune.hub.card_facts import CardFacts
 from hftune.hub.card_frozen import frozen_section
@@ -150,18 +149,12 @@ def _lineage(facts: CardFacts) -> str:
     else:
         lines.append(f"- Base: none; `{base.architecture}` with random weights")
     if facts.teacher is not None:
-        lines.append(f"- Teacher: {_teacher(facts.teacher)}")
+        lines.append(f"- Teacher: {facts.teacher.words}")
     lines.append(f"- Data: licence {facts.data.license or 'not stated'}")
     lines += [f"- {cell(note)}" for note in facts.license.notes]
     if facts.license.notes:
         lines.append("\nLicences were compared by their names only; this is no legal advice.")
     return "## Licence and lineage\n\n" + "\n".join(lines)
-
-
-def _teacher(teacher: TeacherFacts) -> str:
-    if teacher.repo_id is None or teacher.commit is None:
-        return f"a local model, tensors with digest `{teacher.digest[:_SHORT]}`"
-    return f"`{teacher.repo_id}` at commit `{teacher.commit[:_SHORT]}`"
 
 
 def _versions(facts: CardFacts) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hftune.recipe.schema import Component, DistillRecipe, MixRecipe, Recipe
+from hftune.recipe.schema import Component, DistillRecipe, MixRecipe, OptimRecipe, Recipe
 
 
 def component_text(component: Component, *, public: bool = False) -> str:
@@ -13,6 +13,11 @@ def component_text(component: Component, *, public: bool = False) -> str:
     )
     name = _plain(component.name, public)
     return f"{name} ({options})" if options else name
+
+
+def rates_text(optim: OptimRecipe) -> str:
+    """Give the rates by selector; nothing where there are none."""
+    return ", ".join(f"{part} {rate}" for part, rate in optim.rates.items())
 
 
 def extras(recipe: Recipe, *, public: bool = False) -> Iterator[tuple[str, str]]:

@@ -14,10 +14,9 @@ from hftune.errors import DeviceError
 from hftune.train.arithmetic import fast_arithmetic
 from hftune.train.compiled import check_compiler, compile_mode, compiler_errors
 from hftune.train.frozen import divide, wants_cut
-from hftune.train.json_record import read_mapping
 from hftune.train.memory import autocast
 from hftune.train.micro_batch_trial import drawn_images, free_memory, run_pass, training_copy
-from hftune.train.run_facts import PLAN_FILE
+from hftune.train.run_facts import read_plan
 from hftune.train.session import memory_layout
 from hftune.train.world import World, from_first
 
@@ -62,8 +61,7 @@ def settle_compile(
 
 def settled_compile(run: Path) -> bool | None:
     """Say whether the run in a folder was begun with compiled steps; None where none was."""
-    path = run / PLAN_FILE
-    settled = read_mapping(path).get("compiled") if path.is_file() else None
+    settled = read_plan(run).get("compiled")
     return settled if isinstance(settled, bool) else None
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hftune.core import Model, Splits, TeacherFacts
+from hftune.core import TeacherFacts
 from hftune.errors import RunFolderError
 from hftune.recipe import load_recipe
 from hftune.recipe.schema import DataRecipe, DistillRecipe, ModelRecipe, Recipe
@@ -29,11 +29,6 @@ class Pins:
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON values."""
         return asdict(self)
-
-
-def pins_of(model: Model, splits: Splits, teacher: TeacherFacts | None) -> Pins:
-    """Give the commits of what was loaded."""
-    return Pins(model=model.base.commit, data=splits.facts.commit, teacher=teacher)
 
 
 def read_pins(path: Path) -> Pins:
@@ -69,12 +64,12 @@ def pin(recipe: Recipe, pins: Pins) -> Recipe:
 def check_same_teacher(begun: Pins | None, now: TeacherFacts | None, *, where: str) -> None:
     """Refuse to go on with a teacher whose weights changed. Raises RunFolderError."""
     before = None if begun is None else begun.teacher
-    if before is None or now is None or before.digest == now.digest:
+    if before is None or now is None or before == now:
         return
     raise RunFolderError(
         "the teacher changed since this run began",
-        found=f"weights with digest {now.digest[:12]}",
-        allowed=f"those with digest {before.digest[:12]}",
+        found=now.words,
+        allowed=before.words,
         where=where,
         remedy="restore the teacher, or start a new run with --output",
     )

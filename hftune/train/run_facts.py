@@ -148,9 +148,8 @@ class ResultsRecord:
 class RunFacts:
     """A finished run, read. `environment` is environment.json as it stands, or {}.
 
-    `pins` are the commits that it took.
-
-    `average` is None where optim.swa averaged nothing, `soup` where the folder is no soup.
+    `pins` are the commits that it took; `average` is None where optim.swa averaged nothing, `soup`
+    where the folder is no soup.
     """
 
     folder: Path
@@ -210,6 +209,12 @@ def _read_environment(path: Path) -> dict[str, Any]:
             where=str(path),
         )
     return told
+
+
+def read_plan(run: Path) -> Mapping[str, Any]:
+    """Give `plan.json` as it stands; nothing where there is none. Raises RunFolderError."""
+    path = run / PLAN_FILE
+    return read_mapping(path) if path.is_file() else {}
 
 
 def read_model_record(run: Path) -> ModelRecord:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hftune.core import Model, RunPlan, Split, Splits, TeacherFacts, WeightsReport
+from hftune.core import Model, RunPlan, Split, Splits, WeightsReport
 from hftune.data.labels import count_classes
 from hftune.data.numbers import spread_of
 from hftune.data.substitute import describe_bad
@@ -19,7 +19,6 @@ from hftune.recipe.show import changed_settings, to_yaml
 from hftune.train.arithmetic import describe_arithmetic
 from hftune.train.average_record import SOUP_FILE
 from hftune.train.bad_images import add_to_quarantine
-from hftune.train.pins import PINS_FILE, pins_of
 from hftune.train.plan import plan_to_json
 from hftune.train.run_facts import (
     DATA_FILE,
@@ -121,15 +120,9 @@ def check_same_data(run: Path, splits: Splits) -> None:
 
 
 def write_run_facts(
-    run: Path,
-    plan: RunPlan,
-    model: Model,
-    splits: Splits,
-    *,
-    world: World,
-    teacher: TeacherFacts | None = None,
+    run: Path, plan: RunPlan, model: Model, splits: Splits, *, world: World
 ) -> None:
-    """Write recipe.yaml, plan, environment, model, data and pins .json. Rank 0 only.
+    """Write recipe.yaml, plan.json, environment.json, model.json and data.json. Rank 0 only.
 
     Under quarantine the images that were left out of the splits are listed, too.
     """
@@ -142,7 +135,6 @@ def write_run_facts(
     write_json(run / "environment.json", describe_environment(world))
     write_json(run / MODEL_FILE, model_record(plan.recipe, model, splits).to_json())
     write_json(run / DATA_FILE, data_record(splits).to_json())
-    write_json(run / PINS_FILE, pins_of(model, splits, teacher).to_json())
     if plan.recipe.data.on_bad_image == "quarantine" and splits.left_out:
         add_to_quarantine(run, splits.left_out)
 

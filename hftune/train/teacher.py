@@ -73,9 +73,9 @@ def load_teacher(name: str) -> tuple[Classifier, TeacherFacts]:
         return classifier, TeacherFacts(digest=_digest(classifier))
     source = pull(parse_ref(name))
     classifier = load_classifier(source)
-    return classifier, TeacherFacts(
-        digest=_digest(classifier), repo_id=source.repo_id, commit=source.commit
-    )
+    if source.commit is not None:
+        return classifier, TeacherFacts(repo_id=source.repo_id, commit=source.commit)
+    return classifier, TeacherFacts(digest=_digest(classifier))
 
 
 def _digest(classifier: Classifier) -> str:

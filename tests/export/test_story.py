@@ -9,12 +9,7 @@ from hftune.export.artifact import build_artifact
 from hftune.export.story import training_rows
 from hftune.files import write_json, write_text
 from hftune.recipe import load_recipe
-from hftune.recipe.schema import (
-    Component,
-    DistillRecipe,
-    L2SPRecipe,
-    MixRecipe,
-)
+from hftune.recipe.schema import Component, DistillRecipe, L2SPRecipe, MixRecipe
 from hftune.recipe.show import to_yaml
 from hftune.train.pins import PINS_FILE, Pins
 from hftune.train.run_facts import read_run
@@ -89,10 +84,7 @@ def test_a_teacher_is_pinned_named_and_recorded(make_run: MakeRun) -> None:
     write_text(run / "recipe.yaml", to_yaml(taught))
     for teacher, line in (
         (TeacherFacts(digest="d" * 64), "a local model, tensors with digest `dddddddddddd`"),
-        (
-            TeacherFacts(digest="d" * 64, repo_id="me/large", commit=commit),
-            "`me/large` at commit `cccccccccccc`",
-        ),
+        (TeacherFacts(repo_id="me/large", commit=commit), "`me/large` at commit `cccccccccccc`"),
     ):
         write_json(run / PINS_FILE, Pins(teacher=teacher).to_json())
         card = build_artifact(run).card.read_text(encoding="utf-8")

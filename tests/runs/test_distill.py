@@ -5,10 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hftune.errors import PlanError, RunFolderError
+from hftune.files import write_json
 from hftune.finetune import prepare
 from hftune.recipe import load_recipe
 from hftune.train.loop import train
-from hftune.train.pins import read_pins
+from hftune.train.pins import PINS_FILE, read_pins
 from hftune.train.run_folder import write_run_facts
 from hftune.train.trained import load_run
 
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.slow
 def train_into(folder, recipe):
     prepared = prepare(recipe)
     plan, model, splits = prepared.plan, prepared.model, prepared.splits
-    told = prepared.teacher_facts
-    write_run_facts(folder, plan, model, splits, world=prepared.world, teacher=told)
+    write_run_facts(folder, plan, model, splits, world=prepared.world)
+    write_json(folder / PINS_FILE, prepared.pins.to_json())
     train(plan, model, splits, folder, teacher=prepared.teacher)
     return prepared
 
@@ -66,7 +67,7 @@ def test_a_run_does_not_go_on_with_a_teacher_that_was_trained_further(taught, tm
     recipe, teacher = taught
     student, run = load_recipe(recipe, [f"distill.teacher={teacher}"]), tmp_path / "student"
     train_into(run, student)
-    assert prepare(student, run=run).teacher_facts == read_pins(run / "pins.json").teacher
+    assert prepare(student, run=run).pins == read_pins(run / PINS_FILE)
     weights = teacher / "best" / "model.safetensors"
     moved = {name: tensor.add(1e-3) for name, tensor in load_file(weights).items()}
     save_file(moved, weights)

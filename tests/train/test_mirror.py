@@ -209,7 +209,7 @@ def test_what_is_sent_is_as_it_was_when_offered(recipe, plan, run, settings, tmp
 
 def test_the_commits_that_the_run_took_go_along(recipe, plan, run, elsewhere, settings):
     commit(run, 2)
-    pins = Pins(model="a" * 40, teacher=TeacherFacts(digest="b" * 64, repo_id="me/large"))
+    pins = Pins(model="a" * 40, teacher=TeacherFacts(repo_id="me/large", commit="b" * 40))
     write_json(run / PINS_FILE, pins.to_json())
     open_mirror(plan, run, settings=settings).finish(seconds=LONG)
     restore_from_hub(elsewhere, recipe, settings=settings)
